@@ -1,0 +1,23 @@
+"""Fast kernels for convolutional networks on NumPy arrays.
+
+`convnet.ops` holds the operations on arrays, `convnet.nn`, `convnet.optim` and `convnet.data` the
+layer library with torch.nn's names, `convnet.check` the cases that prove the kernels right.
+"""
+
+__version__ = "0.1.0"
+
+from convnet import ops
+from convnet.backend import get_backend, info, use_backend
+from convnet.precision import get_precision, set_precision
+from convnet.threads import get_num_threads, set_num_threads
+
+__all__ = [
+    "get_backend",
+    "get_num_threads",
+    "get_precision",
+    "info",
+    "ops",
+    "set_num_threads",
+    "set_precision",
+    "use_backend",
+]

@@ -1,0 +1,87 @@
+"""The one choice of backend and of instruction set."""
+
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from convnet.settings import Override, Setting
+
+BACKENDS = ("cpu", "cuda", "reference")
+
+
+def _checked(name: object, source: str) -> str | None:
+    if name is None:
+        return None
+    if name not in BACKENDS:
+        raise ValueError(f"{source}: expected one of {', '.join(BACKENDS)}, got {name!r}")
+    return str(name)
+
+
+_override: Setting[str | None] = Setting(
+    "backend", _checked(os.environ.get("CONVNET_BACKEND") or None, "CONVNET_BACKEND")
+)
+
+
+def use_backend(name: str | None) -> Override[str | None]:
+    """Run every op on one backend: "cpu", "cuda" or "reference"; None lets the arrays choose.
+
+    Sets it for the process; as a with block, for the context. Raises ValueError for another name.
+    """
+    return _override.set(_checked(name, "name"))
+
+
+def get_backend() -> str:
+    """The backend that NumPy arrays run on here."""
+    return _override.get() or "cpu"
+
+
+def _module(name: str) -> ModuleType:
+    if name == "cpu":
+        from convnet.backends import cpu
+
+        return cpu
+    if name == "reference":
+        from convnet.backends import reference
+
+        return reference
+    raise NotImplementedError(f"backend {name!r} is not part of this version")
+
+
+# What wraps the chosen backend while a cross-check is on; convnet.check.cross sets it.
+_wrapper: Setting[Any] = Setting("cross_check", None)
+_modules: dict[str, ModuleType] = {}
+
+
+def active() -> Any:
+    """The backend module that an op on NumPy arrays runs on here."""
+    name = _override.get() or "cpu"
+    module = _modules.get(name)
+    if module is None:
+        module = _modules[name] = _module(name)
+    wrap = _wrapper.get()
+    return module if wrap is None else wrap(name, module)
+
+
+def info() -> dict[str, Any]:
+    """Version, backends, instruction set and why, threads, compiler, OpenMP: what a report needs."""
+    import platform
+
+    import numpy as np
+
+    import convnet
+    from convnet import threads
+    from convnet.backends import cpu
+    from convnet.precision import get_precision
+
+    return {
+        "version": convnet.__version__,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "machine": f"{platform.machine()} {platform.system()}",
+        "backend": get_backend(),
+        **cpu.info(),
+        "threads": threads.get_num_threads(),
+        "threads_from": threads.source,
+        "precision": get_precision(),
+    }

@@ -1,0 +1,1 @@
+"""What runs the ops: `reference` (pure NumPy, the definition), `cpu` (compiled kernels), `cuda`."""

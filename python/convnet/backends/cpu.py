@@ -1,0 +1,101 @@
+"""The compiled kernels: hand validated arrays to the module of their element type.
+
+The level is chosen once, at import: the highest that this processor has and this build holds, or
+CONVNET_ISA. Functions and signatures are the reference's.
+"""
+
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from convnet.kernels import cpu as processor
+from convnet.threads import get_num_threads
+
+# From the best down. A module exists only if the build held its level.
+_X86 = {"x86_64_v4": 4, "x86_64_v3": 3, "x86_64_v2": 2}
+_DTYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+
+
+def built_levels() -> list[str]:
+    """The instruction-set levels in this build, the best first."""
+    names = [*_X86, "baseline"]
+    return [n for n in names if importlib.util.find_spec(f"convnet.kernels.{n}_f32") is not None]
+
+
+def usable_levels() -> list[str]:
+    """The levels in this build that this processor has, the best first."""
+    return [n for n in built_levels() if _X86.get(n, 0) <= processor.level()]
+
+
+_kernels: dict[np.dtype, ModuleType] = {}
+_level = ""
+_why = ""
+
+
+def use_level(level: str) -> str:
+    """Switch the whole process to another instruction-set level; returns the former one.
+
+    For checks and benchmarks that compare levels. Raises ValueError for a level that this build or
+    this processor lacks.
+    """
+    global _level
+    if level not in usable_levels():
+        raise ValueError(
+            f"level: expected one of {', '.join(usable_levels())} on this machine, got {level!r}"
+        )
+    former, _level = _level, level
+    for dtype, suffix in _DTYPES.items():
+        _kernels[dtype] = importlib.import_module(f"convnet.kernels.{level}_{suffix}")
+    return former
+
+
+def _choose() -> None:
+    global _why
+    wanted = os.environ.get("CONVNET_ISA", "").strip().lower().replace("-", "_")
+    usable = usable_levels()
+    if wanted:
+        if wanted not in usable:
+            raise ImportError(
+                f"CONVNET_ISA={wanted}: this build holds {', '.join(built_levels())}, and this "
+                f"processor runs {', '.join(usable) or 'none of them'}"
+            )
+        _why = "CONVNET_ISA"
+        use_level(wanted)
+        return
+    if not usable:
+        raise ImportError(
+            f"this build of convnet holds {', '.join(built_levels()) or 'no kernels'}; this "
+            f"processor is at x86-64-v{processor.level()}. x86-64-v2 (2009) is the least."
+        )
+    _why = "the highest level that this processor has and this build holds"
+    use_level(usable[0])
+
+
+_choose()
+
+
+def info() -> dict[str, Any]:
+    """Instruction set and build, for convnet.info()."""
+    return {
+        "instruction_set": _level,
+        "instruction_set_from": _why,
+        "levels_built": built_levels(),
+        "levels_usable": usable_levels(),
+        "openmp": processor.openmp(),
+        "compiler": processor.compiler(),
+    }
+
+
+# activation
+
+
+def relu(x: np.ndarray, y: np.ndarray) -> None:
+    _kernels[x.dtype].relu(x, y, get_num_threads())
+
+
+def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[dy.dtype].relu_backward(dy, y, dx, get_num_threads())

@@ -1,0 +1,37 @@
+"""What a backend function writes and how far it may be off: one record a function.
+
+bound(args, expected, eps, tiny) gives, for each written parameter, the allowed |error| (an array
+or a scalar; 0 asks for equality). args holds the call's arguments by parameter name, arrays upcast to
+float64, with the values they had before the call; expected holds the reference's outputs in
+float64; eps and tiny (the smallest normal number) belong to the type that was computed in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Bound = Callable[[dict[str, Any], dict[str, np.ndarray], float, float], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """outputs: the parameters that the function writes, in its signature's names."""
+
+    outputs: tuple[str, ...]
+    bound: Bound
+
+
+def ulps(n: float, *outputs: str) -> Bound:
+    """n units in the last place of the expected value."""
+
+    def bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
+        return {o: n * eps * np.abs(expected[o]) + tiny for o in outputs if o in expected}
+
+    return bound
+
+
+def exact(*outputs: str) -> Bound:
+    """The very same values."""
+    return lambda args, expected, eps, tiny: {o: 0.0 for o in outputs if o in expected}

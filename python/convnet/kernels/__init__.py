@@ -1,0 +1,1 @@
+"""The compiled kernels: one module per instruction-set level and element type, and `cpu`."""

@@ -1,0 +1,134 @@
+"""Checks and memory formats that all ops share.
+
+Logical layout is always (N, C, spatial...). In memory an array of rank 3 to 5 is either C-contiguous
+("NCHW") or channels-last: C-contiguous once its axis 1 is moved to the end. Anything else is
+copied to NCHW first. What could be both is NCHW.
+"""
+
+from typing import Any
+
+import numpy as np
+
+_F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """An aligned, native float32 or float64 ndarray: `value` itself wherever possible.
+
+    CPU tensors of torch and other objects with DLPack come in without a copy. TypeError for
+    anything else, saying what to call.
+    """
+    if type(value) is not np.ndarray:
+        value = _foreign(value, name)
+    if value.dtype is not _F32 and value.dtype is not _F64 and value.dtype not in (_F32, _F64):
+        raise TypeError(
+            f"{name}: expected float32 or float64, got {value.dtype}; "
+            f"convert it with {name}.astype(np.float32)"
+        )
+    if not value.flags.aligned:
+        value = value.copy()
+    return value
+
+
+def _foreign(value: Any, name: str) -> np.ndarray:
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, np.ndarray):  # matrix, masked array, memmap, recarray
+        if type(value) is np.memmap:
+            return value.view(np.ndarray)
+        raise TypeError(
+            f"{name}: expected a plain numpy.ndarray, got {kind}; "
+            f"convert it with numpy.asarray (a masked array: fill it first)"
+        )
+    if hasattr(value, "__cuda_array_interface__"):
+        raise TypeError(
+            f"{name}: got {kind} on a GPU; this version runs on the CPU, bring the array there first"
+        )
+    if hasattr(value, "__dlpack__"):
+        try:
+            return np.from_dlpack(value)
+        except (RuntimeError, BufferError, TypeError) as error:
+            raise TypeError(f"{name}: {kind} is not usable through DLPack: {error}") from error
+    raise TypeError(
+        f"{name}: expected a numpy.ndarray of float32 or float64, got {kind}; "
+        f"convert it with numpy.asarray({name}, dtype=numpy.float32)"
+    )
+
+
+def is_channels_last(a: np.ndarray) -> bool:
+    """Whether `a` (rank 3 to 5) is dense with its channels innermost, and not NCHW."""
+    if a.flags.c_contiguous or not 3 <= a.ndim <= 5:
+        return False
+    return a.transpose(0, *range(2, a.ndim), 1).flags.c_contiguous
+
+
+def dense(a: np.ndarray) -> np.ndarray:
+    """`a` itself if NCHW or channels-last, else a contiguous copy."""
+    if a.flags.c_contiguous or is_channels_last(a):
+        return a
+    return np.ascontiguousarray(a)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype, channels_last: bool) -> np.ndarray:
+    """A fresh array of a logical shape in a memory format."""
+    if not channels_last:
+        return np.empty(shape, dtype)
+    n, c, *spatial = shape
+    order = (0, len(shape) - 1, *range(1, len(shape) - 1))
+    return np.empty((n, *spatial, c), dtype).transpose(order)
+
+
+def same_format(a: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """`a` in the memory order of `like` (which is dense and of the same shape); a copy if need be."""
+    if a.strides == like.strides:
+        return a
+    out = np.empty_like(like, dtype=a.dtype)
+    np.copyto(out, a)
+    return out
+
+
+def check_rank(a: np.ndarray, name: str, ndim: int, layout: str) -> None:
+    if a.ndim != ndim:
+        raise ValueError(f"{name}: expected {ndim} dimensions {layout}, got shape {a.shape}")
+
+
+def check_shape(a: np.ndarray, name: str, shape: tuple[int, ...], layout: str = "") -> None:
+    if a.shape != shape:
+        layout = f" {layout}" if layout else ""
+        raise ValueError(f"{name}: expected shape {shape}{layout}, got {a.shape}")
+
+
+def check_same_dtype(first: str, a: np.ndarray, **others: np.ndarray | None) -> None:
+    """TypeError naming both arguments and both types when one differs from the first."""
+    for name, other in others.items():
+        if other is not None and other.dtype != a.dtype:
+            raise TypeError(
+                f"{name}: expected {a.dtype} like {first}, got {other.dtype}; "
+                f"all arrays of a call have one type"
+            )
+
+
+def check_out(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype, *inputs: np.ndarray, in_place: bool = False
+) -> np.ndarray:
+    """Check an `out` argument: type, shape, dtype, writeable, dense, and no overlap with an input.
+
+    With in_place, `out` may be exactly an input (same memory, same strides).
+    """
+    if type(out) is not np.ndarray:
+        raise TypeError(f"out: expected a numpy.ndarray, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out: expected {dtype}, got {out.dtype}")
+    check_shape(out, "out", shape)
+    if not out.flags.writeable:
+        raise ValueError("out: the array is read-only")
+    if not out.flags.aligned or not (out.flags.c_contiguous or is_channels_last(out)):
+        raise ValueError(
+            f"out: expected an aligned array in NCHW or channels-last memory order, "
+            f"got strides {out.strides} for shape {out.shape}"
+        )
+    for a in inputs:
+        if np.may_share_memory(out, a) and out.size and a.size:
+            exact = out.ctypes.data == a.ctypes.data and out.strides == a.strides
+            if (not in_place or not exact) and np.shares_memory(out, a):
+                raise ValueError("out: overlaps an input; give it memory of its own")
+    return out

@@ -1,0 +1,45 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The kernels of one (instruction-set level, element type) pair.
+
+CMake builds this file once a pair; simd.h holds all that differs between them. An entry point
+takes arrays that ops has checked, turns them into pointers, drops the interpreter's lock and
+runs; its last argument is the number of threads. README.md beside this file is the contract.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+cnp.import_array()
+
+# real_t and vec_t are declared as double to Cython so that it never rounds a scalar argument of
+# the double modules to float; C sees their true types. A literal is a C double: make it a real_t
+# variable before it meets a vec_t.
+cdef extern from "simd.h" nogil:
+    ctypedef double real_t
+    ctypedef double vec_t
+    ctypedef long mask_t
+    const int VL
+    const int NV
+    const int MR
+    const int NR
+    const bint DOUBLE_REAL
+    vec_t vload(const real_t *p)
+    void vstore(real_t *p, vec_t v)
+    vec_t vzero()
+    vec_t vsplat(real_t x)
+    vec_t vselect(mask_t m, vec_t a, vec_t b)
+    mask_t vless(vec_t a, vec_t b)
+    mask_t vequal(vec_t a, vec_t b)
+    vec_t vmax(vec_t a, vec_t b)
+    vec_t vrelu(vec_t x)
+    real_t relu1(real_t x)
+    real_t vsum(vec_t v)
+    void vprefetch(const real_t *p)
+
+include "common.pxi"
+include "activation.pxi"
