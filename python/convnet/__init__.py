@@ -6,12 +6,16 @@ layer library with torch.nn's names, `convnet.check` the cases that prove the ke
 
 __version__ = "0.1.0"
 
+from typing import Any
+
 from convnet import ops
 from convnet.backend import get_backend, info, use_backend
 from convnet.precision import get_precision, set_precision
 from convnet.threads import get_num_threads, set_num_threads
 
 __all__ = [
+    "CrossCheckError",
+    "cross_check",
     "get_backend",
     "get_num_threads",
     "get_precision",
@@ -21,3 +25,18 @@ __all__ = [
     "set_precision",
     "use_backend",
 ]
+
+# Names whose modules are imported at first use, so that `import convnet` stays light.
+_LAZY = {
+    "CrossCheckError": "convnet.check.cross",
+    "cross_check": "convnet.check.cross",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+        return value
+    raise AttributeError(f"module 'convnet' has no attribute {name!r}")

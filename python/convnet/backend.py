@@ -38,18 +38,40 @@ def get_backend() -> str:
 
 def _module(name: str) -> ModuleType:
     if name == "cpu":
-        from convnet.backends import cpu
+        from convnet.backends import cpu as module
+    elif name == "reference":
+        from convnet.backends import reference as module
+    else:
+        raise NotImplementedError(f"backend {name!r} is not part of this version")
 
-        return cpu
-    if name == "reference":
+    def lacking(function: str) -> Any:
+        """The module's __getattr__ (PEP 562): asked only for what the module does not hold."""
         from convnet.backends import reference
 
-        return reference
-    raise NotImplementedError(f"backend {name!r} is not part of this version")
+        if function in reference.__all__:
+            raise NotImplementedError(f"backend {name!r} has no {function}")
+        raise AttributeError(f"module {module.__name__!r} has no attribute {function!r}")
+
+    module.__getattr__ = lacking  # type: ignore[method-assign]
+    return module
+
+
+def _cross_checked(name: str, module: ModuleType) -> Any:
+    """What CONVNET_CROSS_CHECK=1 wraps backends in; convnet.check is imported at the first call."""
+    from convnet.check import cross
+
+    return cross.environment.wrap(name, module)
+
+
+def _cross_check_from_environment() -> Any:
+    text = os.environ.get("CONVNET_CROSS_CHECK", "").strip()
+    if text not in ("", "0", "1"):
+        raise ValueError(f"CONVNET_CROSS_CHECK: expected 0 or 1, got {text!r}")
+    return _cross_checked if text == "1" else None
 
 
 # What wraps the chosen backend while a cross-check is on; convnet.check.cross sets it.
-_wrapper: Setting[Any] = Setting("cross_check", None)
+_wrapper: Setting[Any] = Setting("cross_check", _cross_check_from_environment())
 _modules: dict[str, ModuleType] = {}
 
 
@@ -64,7 +86,7 @@ def active() -> Any:
 
 
 def info() -> dict[str, Any]:
-    """Version, backends, instruction set and why, threads, compiler, OpenMP: what a report needs."""
+    """Version, backend, instruction set and why, threads, compiler, OpenMP: for a bug report."""
     import platform
 
     import numpy as np
@@ -84,4 +106,5 @@ def info() -> dict[str, Any]:
         "threads": threads.get_num_threads(),
         "threads_from": threads.source,
         "precision": get_precision(),
+        "cross_check": _wrapper.get() is not None,
     }

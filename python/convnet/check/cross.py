@@ -1,0 +1,191 @@
+"""cross_check(): run every op on its backend and on the reference, and compare.
+
+While it is on, `backend.active()` hands out a proxy of the backend's module. A call through it
+copies what the call reads, runs the backend, runs the reference in float64 on upcast copies with
+outputs of its own (so that memory formats and in-place calls make no difference to it), and holds
+every output against the bound of the function's OpSpec. It also sees to it that inputs stay as
+they were.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from convnet import backend
+from convnet.check import specs
+from convnet.check.compare import Call, CrossCheckError, compare
+from convnet.check.spec import OpSpec
+
+
+@dataclass
+class Stats:
+    """Calls of one backend function and the worst error over its bound."""
+
+    calls: int = 0
+    worst: float = 0.0
+
+
+@dataclass
+class Report:
+    """What a cross-check has seen so far."""
+
+    functions: dict[str, Stats] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        """How many calls of backend functions were compared."""
+        return sum(s.calls for s in self.functions.values())
+
+    @property
+    def worst(self) -> float:
+        """The largest error over its bound; 1 is the most that passes."""
+        return max((s.worst for s in self.functions.values()), default=0.0)
+
+    def __str__(self) -> str:
+        lines = [f"{self.calls} calls checked, worst error over bound {self.worst:.3g}"]
+        for name, s in sorted(self.functions.items()):
+            lines.append(f"  {name:28} {s.calls:6} calls   worst {s.worst:.3g}")
+        return "\n".join(lines)
+
+
+class Checker:
+    """Wraps backend modules and keeps the report. One per cross_check()."""
+
+    def __init__(self) -> None:
+        self.report = Report()
+        self._lock = threading.Lock()
+
+    def wrap(self, name: str, module: ModuleType) -> "_Proxy":
+        return _Proxy(self, name, module)
+
+    def record(self, function: str, ratio: float) -> None:
+        with self._lock:
+            stats = self.report.functions.setdefault(function, Stats())
+            stats.calls += 1
+            stats.worst = max(stats.worst, ratio)
+
+
+class _Proxy:
+    """A backend module whose functions are compared with the reference's."""
+
+    def __init__(self, checker: Checker, name: str, module: ModuleType) -> None:
+        self._checker, self._name, self._module = checker, name, module
+
+    def __getattr__(self, function: str) -> Any:
+        run = getattr(self._module, function)
+        if function not in _reference().__all__:
+            return run
+        spec = specs().get(function)
+        if spec is None:
+            raise CrossCheckError(
+                f"{function}: convnet.check holds no OpSpec for this backend function",
+                function=function,
+                backend=self._name,
+            )
+
+        def checked(*args: Any, **kwargs: Any) -> None:
+            ratio = _run_both(self._name, self._module, function, run, spec, args, kwargs)
+            self._checker.record(function, ratio)
+
+        return checked
+
+
+def _reference() -> ModuleType:
+    from convnet.backends import reference
+
+    return reference
+
+
+@cache
+def _signature(function: str) -> inspect.Signature:
+    return inspect.signature(getattr(_reference(), function))
+
+
+def _upcast(a: Any) -> Any:
+    """A C-contiguous copy in float64; integer and bool arrays keep their type."""
+    if not isinstance(a, np.ndarray):
+        return a
+    return np.array(a, np.float64 if a.dtype.kind == "f" else a.dtype, order="C")
+
+
+def _run_both(
+    name: str,
+    module: ModuleType,
+    function: str,
+    run: Callable[..., None],
+    spec: OpSpec,
+    args: tuple,
+    kwargs: dict[str, Any],
+) -> float:
+    """Run a backend's function as called, then the reference; return the worst error over bound."""
+    call = _signature(function).bind(*args, **kwargs)
+    call.apply_defaults()
+    given = call.arguments
+    written = {o: given[o] for o in spec.outputs if isinstance(given.get(o), np.ndarray)}
+    with np.errstate(all="ignore"):
+        before = {p: _upcast(a) for p, a in given.items()}
+        originals = {
+            p: (a, a.copy())
+            for p, a in given.items()
+            if isinstance(a, np.ndarray)
+            and p not in written
+            and not any(
+                np.may_share_memory(a, w) and np.shares_memory(a, w) for w in written.values()
+            )
+        }
+    run(*args, **kwargs)
+    with np.errstate(all="ignore"):
+        record = Call(name, module, function, given)
+        for p, (a, copy) in originals.items():
+            if not np.array_equal(a, copy, equal_nan=a.dtype.kind == "f"):
+                record.raise_changed(p)
+        expected = {p: before[p].copy() for p in written}
+        getattr(_reference(), function)(**{**before, **expected})
+        dtype = next(
+            (a.dtype for a in given.values() if isinstance(a, np.ndarray) and a.dtype.kind == "f"),
+            np.dtype(np.float64),
+        )
+        limits = np.finfo(dtype)
+        bounds = spec.bound(before, expected, float(limits.eps), float(limits.tiny))
+        return max(
+            (compare(record, o, w, expected[o], bounds) for o, w in written.items()), default=0.0
+        )
+
+
+class _Switch:
+    """What cross_check returns: nothing more to do, or a with block that yields the report."""
+
+    def __init__(self, checker: Checker | None) -> None:
+        self.report = checker.report if checker else Report()
+        self._override = backend._wrapper.set(checker.wrap if checker else None)
+
+    def __enter__(self) -> Report:
+        self._override.__enter__()
+        return self.report
+
+    def __exit__(self, *exception: object) -> None:
+        self._override.__exit__(*exception)
+
+
+def cross_check(on: bool = True) -> _Switch:
+    """Hold every op's result against the reference in float64; slow, for finding a wrong kernel.
+
+        with convnet.cross_check() as report:
+            y = model(x)
+        print(report)           # calls checked, worst error over bound, by backend function
+
+    As a with block it holds for the context, as a plain call for the process (`.report` is what
+    has been seen since); cross_check(False) turns it off. CONVNET_CROSS_CHECK=1 turns it on from
+    the start. Raises CrossCheckError, in the op, when an output differs by more than its bound.
+    """
+    return _Switch(Checker() if on else None)
+
+
+# The checker that CONVNET_CROSS_CHECK=1 turns on.
+environment = Checker()
