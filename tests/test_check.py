@@ -76,6 +76,17 @@ def test_changed_input_is_found(monkeypatch):
         ops.relu(np.ones(4))
 
 
+def test_unwritten_element_is_found_whatever_the_memory_held(monkeypatch):
+    real = cpu.relu
+
+    def faulty(x, y):
+        real(x[:-1], y[:-1])
+
+    monkeypatch.setattr(cpu, "relu", faulty)
+    with convnet.cross_check(), pytest.raises(convnet.CrossCheckError, match=r"y\[3\]"):
+        ops.relu(np.ones(4), out=np.ones(4))
+
+
 def test_nan_must_stay_nan(monkeypatch):
     x = np.array([1, np.nan, np.inf, -np.inf], np.float32)
     with convnet.cross_check():

@@ -114,6 +114,20 @@ def _upcast(a: Any) -> Any:
     return np.array(a, np.float64 if a.dtype.kind == "f" else a.dtype, order="C")
 
 
+# What outputs hold before the call, by kind: of the reference, of the backend. They differ, so that
+# an element which neither writes is a difference too.
+_RUBBISH = {"f": (np.nan, 1234.5), "i": (-7, -8), "u": (7, 8), "b": (True, False)}
+
+
+def _shares(parameter: str, arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> bool:
+    """Whether a parameter's array shares memory with another parameter's among `others`."""
+    a = arrays[parameter]
+    return any(
+        p != parameter and np.may_share_memory(a, other) and np.shares_memory(a, other)
+        for p, other in others.items()
+    )
+
+
 def _run_both(
     name: str,
     module: ModuleType,
@@ -127,29 +141,30 @@ def _run_both(
     call = _signature(function).bind(*args, **kwargs)
     call.apply_defaults()
     given = call.arguments
-    written = {o: given[o] for o in spec.outputs if isinstance(given.get(o), np.ndarray)}
+    arrays = {p: a for p, a in given.items() if isinstance(a, np.ndarray)}
+    written = {o: arrays[o] for o in spec.outputs if o in arrays}
     with np.errstate(all="ignore"):
         before = {p: _upcast(a) for p, a in given.items()}
-        originals = {
-            p: (a, a.copy())
-            for p, a in given.items()
-            if isinstance(a, np.ndarray)
-            and p not in written
-            and not any(
-                np.may_share_memory(a, w) and np.shares_memory(a, w) for w in written.values()
-            )
+        kept = {
+            p: a.copy()
+            for p, a in arrays.items()
+            if p not in written and not _shares(p, arrays, written)
         }
+        expected = {p: before[p].copy() for p in written}
+        for p, a in written.items():
+            if p not in spec.updates:
+                expected[p].fill(_RUBBISH[a.dtype.kind][0])
+                if not _shares(p, arrays, arrays):
+                    a.fill(_RUBBISH[a.dtype.kind][1])
     run(*args, **kwargs)
     with np.errstate(all="ignore"):
         record = Call(name, module, function, given)
-        for p, (a, copy) in originals.items():
-            if not np.array_equal(a, copy, equal_nan=a.dtype.kind == "f"):
+        for p, copy in kept.items():
+            if not np.array_equal(arrays[p], copy, equal_nan=copy.dtype.kind == "f"):
                 record.raise_changed(p)
-        expected = {p: before[p].copy() for p in written}
         getattr(_reference(), function)(**{**before, **expected})
         dtype = next(
-            (a.dtype for a in given.values() if isinstance(a, np.ndarray) and a.dtype.kind == "f"),
-            np.dtype(np.float64),
+            (a.dtype for a in arrays.values() if a.dtype.kind == "f"), np.dtype(np.float64)
         )
         limits = np.finfo(dtype)
         bounds = spec.bound(before, expected, float(limits.eps), float(limits.tiny))

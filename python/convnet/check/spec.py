@@ -1,9 +1,11 @@
 """What a backend function writes and how far it may be off: one record a function.
 
 bound(args, expected, eps, tiny) gives, for each written parameter, the allowed |error| (an array
-or a scalar; 0 asks for equality). args holds the call's arguments by parameter name, arrays upcast to
-float64, with the values they had before the call; expected holds the reference's outputs in
-float64; eps and tiny (the smallest normal number) belong to the type that was computed in.
+or a scalar; 0 asks for equality, up to rounding to the type; NaN says that a non-finite input may
+have spread to there). args holds the call's arguments by parameter name, arrays upcast to float64,
+with the values they had before the call; expected holds the reference's outputs in float64; eps
+and tiny (the smallest normal number) belong to the type that was computed in. Integer and bool
+outputs need no bound: they must be equal.
 """
 
 from collections.abc import Callable
@@ -17,10 +19,15 @@ Bound = Callable[[dict[str, Any], dict[str, np.ndarray], float, float], dict[str
 
 @dataclass(frozen=True)
 class OpSpec:
-    """outputs: the parameters that the function writes, in its signature's names."""
+    """outputs: the parameters that the function writes, in its signature's names.
+
+    updates: those of them that it also reads (an optimizer's state). The cross-check fills all
+    others with rubbish before the call, so that an element left unwritten shows.
+    """
 
     outputs: tuple[str, ...]
     bound: Bound
+    updates: tuple[str, ...] = ()
 
 
 def ulps(n: float, *outputs: str) -> Bound:
