@@ -7,8 +7,9 @@ import sys
 import convnet
 import numpy as np
 import pytest
-from convnet import ops
+from convnet import cli, ops
 from convnet.backends import cpu
+from convnet.check import runner
 
 
 def one_element_off(function):
@@ -146,3 +147,61 @@ def test_environment_variable():
     assert (run.returncode, run.stdout.strip()) == (0, "False")
     run = run_python(PLANT, CONVNET_CROSS_CHECK="yes")
     assert "ValueError: CONVNET_CROSS_CHECK: expected 0 or 1, got 'yes'" in run.stderr
+
+
+def test_command_passes_and_prints_a_table(capsys):
+    assert cli.main(["check", "--quick", "--family", "activation", "--dtype", "float32"]) == 0
+    out = capsys.readouterr().out
+    assert "activation  relu_backward" in out
+    assert " 0 differences" in out
+
+
+def test_command_finds_a_planted_fault(monkeypatch, capsys):
+    monkeypatch.setattr(cpu, "relu_backward", one_element_off(cpu.relu_backward))
+    assert cli.main(["check", "--quick", "--family", "activation", "--verbose"]) == 1
+    out = capsys.readouterr().out
+    assert "DIFFERS: relu_backward-" in out
+    assert "CrossCheckError: relu_backward on cpu" in out
+    assert "\nok      relu-" in out
+
+
+def test_command_finds_bits_that_depend_on_threads(monkeypatch, capsys):
+    real = cpu.relu
+
+    def faulty(x, y):
+        real(x, y)
+        if convnet.get_num_threads() == 2:
+            y *= 1.5
+
+    monkeypatch.setattr(cpu, "relu", faulty)
+    assert cli.main(["check", "--quick", "--family", "activation"]) == 1
+    assert "differ between 1 and 2 threads" in capsys.readouterr().out
+
+
+def test_command_stops_on_ctrl_c_and_shows_what_it_has(monkeypatch, capsys):
+    real, runs = runner.run_one, []
+
+    def interrupted(run):
+        runs.append(run)
+        if len(runs) == 4:
+            raise KeyboardInterrupt
+        return real(run)
+
+    monkeypatch.setattr(runner, "run_one", interrupted)
+    assert cli.main(["check", "--quick", "--family", "activation"]) == 130
+    out = capsys.readouterr().out
+    assert "stopped before the end" in out
+    assert "2 runs, 0 differences" in out
+
+
+def test_a_level_that_is_not_there_is_named(capsys):
+    assert cli.main(["check", "--level", "z80"]) == 2
+    assert "--level: expected one of x86_64" in capsys.readouterr().err
+
+
+def test_every_level_runs_and_the_former_comes_back():
+    before = convnet.info()["instruction_set"]
+    runs = runner.plan(family="activation", quick=True)
+    assert {r.level for r in runs if r.backend == "cpu"} == set(cpu.usable_levels())
+    assert list(runner.run_all(runs, lambda run, failure: None))
+    assert convnet.info()["instruction_set"] == before

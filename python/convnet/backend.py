@@ -85,6 +85,25 @@ def active() -> Any:
     return module if wrap is None else wrap(name, module)
 
 
+def present() -> tuple[str, ...]:
+    """The backends that this installation can run on, beside the reference."""
+    return ("cpu",)
+
+
+def _cuda() -> str:
+    """Whether the CUDA driver and a GPU are there; nothing is loaded but the driver's library."""
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return "no driver on this machine"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return "a driver without a usable GPU"
+    return f"{count.value} GPU{'s' if count.value != 1 else ''}; this version runs on the CPU only"
+
+
 def info() -> dict[str, Any]:
     """Version, backend, instruction set and why, threads, compiler, OpenMP: for a bug report."""
     import platform
@@ -102,7 +121,9 @@ def info() -> dict[str, Any]:
         "numpy": np.__version__,
         "machine": f"{platform.machine()} {platform.system()}",
         "backend": get_backend(),
+        "backends": [*present(), "reference"],
         **cpu.info(),
+        "cuda": _cuda(),
         "threads": threads.get_num_threads(),
         "threads_from": threads.source,
         "precision": get_precision(),

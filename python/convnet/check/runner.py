@@ -1,0 +1,193 @@
+"""Run the cases of all families on this machine: what `convnet check` does.
+
+Every case runs on every backend, instruction-set level, element type and memory format; once on one
+thread under cross_check(), once on two threads, whose bits must be the same. The error cases must
+be refused.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convnet import backend, ops, threads
+from convnet.check import families
+from convnet.check.case import Case, ErrorCase
+from convnet.check.cross import cross_check
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One case in one setting."""
+
+    family: str
+    case: Case | ErrorCase
+    backend: str
+    level: str = ""
+    dtype: str = ""
+    memory_format: str = ""
+
+    def __str__(self) -> str:
+        parts = (str(self.case), self.backend, self.level, self.dtype, self.memory_format)
+        return " ".join(p for p in parts if p)
+
+
+@dataclass
+class Row:
+    """What is known about one op: a line of the table."""
+
+    family: str
+    op: str
+    cases: int = 0
+    worst: float = 0.0
+    where: str = ""
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+
+def plan(
+    family: str | None = None,
+    backends: tuple[str, ...] | None = None,
+    level: str | None = None,
+    dtype: str | None = None,
+    quick: bool = False,
+) -> list[Run]:
+    """The runs to make, level by level. Raises ValueError for a level this machine lacks."""
+    runs = []
+    for name in backends or backend.present():
+        for each in _levels(name, level):
+            for family_name, module in families().items():
+                if family not in (None, family_name):
+                    continue
+                for case in module.CASES:
+                    if quick and not case.quick:
+                        continue
+                    for d in (dtype,) if dtype else DTYPES:
+                        runs += [Run(family_name, case, name, each, d, f) for f in case.formats]
+    for family_name, module in families().items():
+        if family in (None, family_name):
+            runs += [Run(family_name, case, "any") for case in module.ERROR_CASES]
+    return runs
+
+
+def _levels(name: str, level: str | None) -> list[str]:
+    if name != "cpu":
+        return [""]
+    from convnet.backends import cpu
+
+    usable = cpu.usable_levels()
+    if level is None:
+        return usable
+    if level not in usable:
+        raise ValueError(
+            f"--level: expected one of {', '.join(usable)} on this machine, got {level!r}"
+        )
+    return [level]
+
+
+def run_all(runs: list[Run], seen: Callable[[Run, str | None], None]) -> Iterator[Row]:
+    """Make the runs; yield each op's row as soon as it is first met, and go on filling it.
+
+    seen(run, failure) is called after each run; failure is None or the message.
+    """
+    rows: dict[tuple[str, str], Row] = {}
+    for run in runs:
+        op = "bad input" if isinstance(run.case, ErrorCase) else run.case.op
+        key = (run.family, op)
+        if key not in rows:
+            rows[key] = Row(run.family, op)
+            yield rows[key]
+        row = rows[key]
+        start = time.perf_counter()
+        worst, failure = run_one(run)
+        row.seconds += time.perf_counter() - start
+        if worst is None:
+            continue
+        row.cases += 1
+        if worst > row.worst:
+            row.worst, row.where = worst, str(run).removeprefix(f"{run.case.op}-")
+        if failure:
+            row.failures.append(failure)
+        seen(run, failure)
+
+
+def run_one(run: Run) -> tuple[float | None, str | None]:
+    """(worst error over bound, message of a difference or None) of one run.
+
+    The first is None where there is nothing to run: no array of the case has this memory format.
+    """
+    if isinstance(run.case, ErrorCase):
+        return 0.0, _refused(run.case)
+    if run.memory_format == "channels_last" and not _has_channels_last(run):
+        return None, None
+    with _on(run):
+        try:
+            with cross_check() as report, threads.set_num_threads(1):
+                one = _bits(run)
+            with threads.set_num_threads(2):
+                two = _bits(run)
+        except Exception as error:
+            return float("inf"), f"{run}\n{type(error).__name__}: {error}"
+    if one != two:
+        return report.worst, f"{run}\nthe bits of the result differ between 1 and 2 threads"
+    return report.worst, None
+
+
+@contextmanager
+def _on(run: Run) -> Iterator[None]:
+    """The backend and the level of a run, for the block."""
+    with backend.use_backend(run.backend):
+        if not run.level:
+            yield
+            return
+        from convnet.backends import cpu
+
+        former = cpu.use_level(run.level)
+        try:
+            yield
+        finally:
+            cpu.use_level(former)
+
+
+def call(case: Case | ErrorCase, args: dict[str, Any]) -> Any:
+    """Call the case's op; a function without one (an optimizer's step) on the backend itself."""
+    function = getattr(ops, case.op, None) or getattr(backend.active(), case.op)
+    return function(**args)
+
+
+def _arguments(run: Run) -> dict[str, Any]:
+    return run.case.materialise(np.dtype(run.dtype), run.memory_format)
+
+
+def _has_channels_last(run: Run) -> bool:
+    arrays = [a for a in _arguments(run).values() if isinstance(a, np.ndarray)]
+    return any(not a.flags.c_contiguous for a in arrays)
+
+
+def _bits(run: Run) -> list[Any]:
+    """Everything that a call returns or writes, as bytes."""
+    args = _arguments(run)
+    result = call(run.case, args)
+    results = result if isinstance(result, tuple) else (result,)
+    return [
+        (a.shape, a.strides, a.tobytes()) if isinstance(a, np.ndarray) else a
+        for a in (*results, *args.values())
+    ]
+
+
+def _refused(case: ErrorCase) -> str | None:
+    try:
+        call(case, case.args())
+    except case.exception as error:
+        if re.search(case.match, str(error)):
+            return None
+        return f"{case}: the message {str(error)!r} does not match {case.match!r}"
+    except Exception as error:
+        return f"{case}: expected {case.exception.__name__}, got {type(error).__name__}: {error}"
+    return f"{case}: expected {case.exception.__name__}, and nothing was raised"

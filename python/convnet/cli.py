@@ -1,0 +1,100 @@
+"""The command line: `convnet info | train | predict | check`.
+
+info and check run on a bare install; train and predict want the `demo` extra.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+import convnet
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 for bad usage, 130 after Ctrl-C)."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `convnet info | head`
+        sys.stderr.close()
+        return 1
+    except (ValueError, OSError, ImportError, NotImplementedError) as error:
+        print(f"convnet {options.command}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="convnet", description="Fast kernels for convolutional networks on NumPy arrays."
+    )
+    parser.add_argument("--version", action="version", version=f"convnet {convnet.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_info(commands)
+    _add_check(commands)
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    description: str = "",
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=description or text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_info(commands: argparse._SubParsersAction) -> None:
+    text = "version, backends, instruction set and why, threads and why, compiler, CUDA"
+    _add(commands, "info", _info, text).add_argument(
+        "--json", action="store_true", help="print it as JSON"
+    )
+
+
+def _info(options: argparse.Namespace) -> int:
+    facts = convnet.info()
+    if options.json:
+        import json
+
+        print(json.dumps(facts, indent=2))
+        return 0
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        text = {True: "yes", False: "no"}.get(text, text) if isinstance(text, bool) else text
+        print(f"{name.replace('_', ' '):{width}}  {text}")
+    return 0
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    from convnet.backend import BACKENDS
+    from convnet.check import FAMILIES
+
+    parser = _add(
+        commands,
+        "check",
+        _check,
+        "hold every kernel against the pure-NumPy reference on this machine",
+        description="Run the case list on every backend, instruction-set level, element type and "
+        "memory format of this machine, compare with the reference in float64, and print a table. "
+        "'worst' is the largest error over the error allowed: 1 is the most that passes. "
+        "Exits with 1 on a difference.",
+    )
+    parser.add_argument("--quick", action="store_true", help="the small cases only")
+    parser.add_argument("--family", choices=FAMILIES, help="one family of ops only")
+    parser.add_argument("--backend", choices=BACKENDS, help="one backend only")
+    parser.add_argument("--level", help="one instruction-set level only (x86_64_v3, ...)")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="one element type only")
+    parser.add_argument("--verbose", action="store_true", help="a line for each case")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from convnet.check import report
+
+    return report.main(options)
