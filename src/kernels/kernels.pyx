@@ -23,10 +23,13 @@ cdef extern from "simd.h" nogil:
     ctypedef double real_t
     ctypedef double vec_t
     ctypedef long mask_t
-    const int VL
-    const int NV
-    const int MR
-    const int NR
+    enum: VL
+    enum: NV
+    enum: MR
+    enum: NR
+    enum: KC
+    enum: MC
+    enum: LDA
     const bint DOUBLE_REAL
     vec_t vload(const real_t *p)
     void vstore(real_t *p, vec_t v)
@@ -39,7 +42,11 @@ cdef extern from "simd.h" nogil:
     vec_t vrelu(vec_t x)
     real_t relu1(real_t x)
     real_t vsum(vec_t v)
+    vec_t veven(vec_t a, vec_t b)
+    void vtranspose(const real_t *src, Py_ssize_t src_stride, real_t *dst, Py_ssize_t dst_stride)
     void vprefetch(const real_t *p)
 
 include "common.pxi"
+include "gemm.pxi"
+include "conv.pxi"
 include "activation.pxi"

@@ -13,6 +13,7 @@
 #define CONVNET_SIMD_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -30,29 +31,41 @@
 #define MR 6
 #endif
 
+#define BYTES_float 4
+#define BYTES_double 8
+#define BYTES_OF_(type) BYTES_##type
+#define BYTES_OF(type) BYTES_OF_(type)
+
 typedef REAL real_t;
 typedef real_t vec_t __attribute__((vector_size(VB)));
 typedef real_t unaligned_vec_t __attribute__((vector_size(VB), aligned(sizeof(real_t)), may_alias));
 #define DOUBLE_REAL (sizeof(real_t) == 8)
-#if defined(__clang__) || !defined(__GNUC__)
-#define SHUFFLE_INDEX
-#endif
 
 enum {
     VL = VB / (int)sizeof(real_t), /* lanes */
     NV = 2,                        /* vectors across a tile */
     NR = NV * VL,
+    /* A panel of b, KC x NR, lies in L1 (32 KB at 64-byte vectors); a block of a, MC x KC, in L2. */
+    KC = 256,
+    MC = 24 * 14,
+    LDA = KC + 64 / (int)sizeof(real_t), /* its rows, padded: powers of two would share cache sets */
 };
 
 /* An integer vector of the lanes' width: what comparisons give. */
-typedef __typeof__((vec_t){0} == (vec_t){0}) mask_t;
+#if BYTES_OF(REAL) == 8
+typedef int64_t lane_t;
+#else
+typedef int32_t lane_t;
+#endif
+typedef lane_t mask_t __attribute__((vector_size(VB)));
 
 #define INLINE static inline __attribute__((always_inline, unused))
 
 INLINE vec_t vload(const real_t *p) { return *(const unaligned_vec_t *)p; }
 INLINE void vstore(real_t *p, vec_t v) { *(unaligned_vec_t *)p = v; }
 INLINE vec_t vzero(void) { return (vec_t){0}; }
-INLINE vec_t vsplat(real_t x) { return (vec_t){0} + x; }
+/* x - 0, not 0 + x: only the former is x for every x, so that the compiler drops it. */
+INLINE vec_t vsplat(real_t x) { return x - (vec_t){0}; }
 INLINE vec_t vselect(mask_t m, vec_t a, vec_t b) {
     return (vec_t)(((mask_t)a & m) | ((mask_t)b & ~m));
 }
@@ -67,6 +80,48 @@ INLINE real_t vsum(vec_t v) {
     real_t s = 0;
     for (int i = 0; i < VL; i++) s += v[i];
     return s;
+}
+/* Two vectors interleaved: the lower halves, the upper halves. */
+#if VB / BYTES_OF(REAL) == 16
+#define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#elif VB / BYTES_OF(REAL) == 8
+#define LOWER 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER 4, 12, 5, 13, 6, 14, 7, 15
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#elif VB / BYTES_OF(REAL) == 4
+#define LOWER 0, 4, 1, 5
+#define UPPER 2, 6, 3, 7
+#define EVEN 0, 2, 4, 6
+#else
+#define LOWER 0, 2
+#define UPPER 1, 3
+#define EVEN 0, 2
+#endif
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mask_t){__VA_ARGS__})
+#endif
+INLINE vec_t vlower(vec_t a, vec_t b) { return SHUFFLE(a, b, LOWER); }
+INLINE vec_t vupper(vec_t a, vec_t b) { return SHUFFLE(a, b, UPPER); }
+/* Every other element of two vectors, from the first one. */
+INLINE vec_t veven(vec_t a, vec_t b) { return SHUFFLE(a, b, EVEN); }
+
+/* VL rows of VL elements at src, their columns as rows at dst: log2(VL) rounds of interleaving rows
+ * i and i + VL/2, each of which moves one bit of the row's number into the lane's. */
+INLINE void vtranspose(const real_t *src, ptrdiff_t src_stride, real_t *dst, ptrdiff_t dst_stride) {
+    vec_t r[VL], t[VL];
+    for (int i = 0; i < VL; i++) r[i] = vload(src + i * src_stride);
+    for (int round = 1; round < VL; round *= 2) {
+        for (int i = 0; i < VL / 2; i++) {
+            t[2 * i] = vlower(r[i], r[i + VL / 2]);
+            t[2 * i + 1] = vupper(r[i], r[i + VL / 2]);
+        }
+        for (int i = 0; i < VL; i++) r[i] = t[i];
+    }
+    for (int i = 0; i < VL; i++) vstore(dst + i * dst_stride, r[i]);
 }
 INLINE void vprefetch(const real_t *p) { __builtin_prefetch(p); }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from convnet.kernels import cpu as processor
+from convnet.shapes import ConvDims
 from convnet.threads import get_num_threads
 
 # From the best down. A module exists only if the build held its level.
@@ -88,6 +89,55 @@ def info() -> dict[str, Any]:
         "openmp": processor.openmp(),
         "compiler": processor.compiler(),
     }
+
+
+# gemm
+
+
+def gemm(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray | None,
+    out: np.ndarray,
+    alpha: float,
+    beta: float,
+    activation: str | None,
+) -> None:
+    _kernels[a.dtype].gemm(a, b, c, out, alpha, beta, activation, get_num_threads())
+
+
+def sum_rows(x: np.ndarray, out: np.ndarray) -> None:
+    _kernels[x.dtype].sum_rows(x, out, get_num_threads())
+
+
+# conv
+
+
+def conv(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    dims: ConvDims,
+    activation: str | None,
+) -> None:
+    _kernels[x.dtype].conv(x, w, b, y, dims, activation, get_num_threads())
+
+
+def conv_input_grad(
+    dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, dx: np.ndarray, dims: ConvDims
+) -> None:
+    _kernels[dy.dtype].conv_input_grad(dy, w, b, dx, dims, get_num_threads())
+
+
+def conv_weight_grad(
+    dy: np.ndarray,
+    x: np.ndarray,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    dims: ConvDims,
+) -> None:
+    _kernels[x.dtype].conv_weight_grad(dy, x, dw, db, dims, get_num_threads())
 
 
 # activation

@@ -1,0 +1,846 @@
+# Convolution on the engine of gemm.pxi: im2col happens while panels are copied, and nowhere else.
+#
+#   N images, C channels in, K out (both of one group), spatial axes D H W (1-D and 2-D: size 1 before),
+#   taps T R S, outputs O P Q. A pixel is one output position of one image.
+#
+#   NCHW           C = weights x im2col        K x pixels       vectors along pixels
+#   channels-last  C = im2col' x weights'      pixels x K       vectors along channels
+#
+# In both, im2col's run that is contiguous in memory (a row's pixels; a pixel's channels) is copied as
+# it lies. One description serves all passes: along each axis the input position of output o and tap t
+# is o * step + offset + t * tap_step.
+#
+#   forward           step = stride, tap_step = dilation
+#   input gradient    one such convolution of dy for each phase of the stride: the pixels of dx at
+#                     phase, phase + stride, ...; each sees the taps that can reach it, and never a zero
+#                     that a scatter or a dilated dy would add
+#   weight gradient   im2col of x once more, summed over pixels against dy
+#
+# Weights are brought once a call into the order that the kernel reads (rows of A; panels of B), in
+# blocks of WEIGHTS bytes of filters.
+
+cdef enum:
+    WEIGHTS = 16 << 20
+
+cdef struct axis_t:
+    index_t n_in, n_out, taps, step, offset, tap_step
+
+cdef struct image_t:
+    # An image tensor: strides in elements of n, c and the three spatial axes.
+    real_t *data
+    index_t n, c
+    index_t at[3]
+    bint channels_last
+
+cdef struct conv_t:
+    index_t batch, channels, filters, groups
+    index_t taps, pixels    # products over the axes
+    index_t run             # channels-last: elements of x that are contiguous for a pixel: C or S C
+    axis_t axis[3]
+    image_t x, y
+    const real_t *bias
+    bint relu
+    # the weight of filter k, channel c, tap (t, r, s)
+    const real_t *w
+    index_t w_filter, w_channel, w_group
+    index_t w_tap[3]
+
+
+cdef inline bint is_channels_last(cnp.ndarray array) noexcept:
+    return not cnp.PyArray_IS_C_CONTIGUOUS(array)
+
+
+cdef void set_image(image_t *image, cnp.ndarray array):
+    """A dense (N, C, spatial...) array, or (K, C, taps...) weights."""
+    cdef int ndim = cnp.PyArray_NDIM(array), i
+    cdef index_t stride = 1
+    image.data = pointer(array)
+    image.channels_last = is_channels_last(array)
+    if image.channels_last:
+        image.c = 1
+        stride = array.shape[1]
+    for i in range(3):
+        image.at[i] = 0
+    for i in range(ndim - 1, 1, -1):
+        image.at[3 - ndim + i] = stride
+        stride *= array.shape[i]
+    if not image.channels_last:
+        image.c = stride
+        stride *= array.shape[1]
+    image.n = stride
+
+
+cdef inline void set_axis(axis_t *axis, index_t n_in, index_t n_out, index_t taps, index_t step,
+                          index_t offset, index_t tap_step) noexcept nogil:
+    axis.n_in, axis.n_out, axis.taps = n_in, n_out, taps
+    axis.step, axis.offset, axis.tap_step = step, offset, tap_step
+
+
+cdef void complete(conv_t *c) noexcept nogil:
+    """What follows from the axes."""
+    cdef int i
+    c.taps = c.pixels = 1
+    for i in range(3):
+        c.taps *= c.axis[i].taps
+        c.pixels *= c.axis[i].n_out
+    c.run = c.channels
+    if c.x.channels_last and c.groups == 1 and c.axis[2].tap_step == 1:
+        c.run = c.channels * c.axis[2].taps
+
+
+cdef void set_forward(conv_t *c, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, tuple dims):
+    """The convolution that dims describe; x, w or y may be None."""
+    cdef int rank = <int> len(dims[4]), i, j
+    cdef image_t weights
+    c.batch, c.groups = dims[0], dims[3]
+    c.channels, c.filters = dims[1] // c.groups, dims[2] // c.groups
+    c.bias, c.relu, c.w = NULL, False, NULL
+    for i in range(3):
+        j = i - 3 + rank
+        if j < 0:
+            set_axis(&c.axis[i], 1, 1, 1, 1, 0, 1)
+        else:
+            set_axis(&c.axis[i], dims[4][j], dims[6][j], dims[5][j], dims[7][j], -dims[8][j],
+                     dims[10][j])
+    if x is not None:
+        set_image(&c.x, x)
+    if y is not None:
+        set_image(&c.y, y)
+    if w is not None:
+        set_image(&weights, w)
+        c.w, c.w_filter, c.w_channel = weights.data, weights.n, weights.c
+        c.w_group = c.filters * weights.n
+        for i in range(3):
+            c.w_tap[i] = weights.at[i]
+    complete(c)
+
+
+cdef void select_group(conv_t *c, index_t group) noexcept nogil:
+    c.x.data += group * c.channels * c.x.c
+    c.y.data += group * c.filters * c.y.c
+    c.w += group * c.w_group
+    if c.bias != NULL:
+        c.bias += group * c.filters
+
+
+# The two ways of reading im2col
+
+cdef struct segment_t:
+    # Pixels of one row of outputs of one image.
+    const real_t *image
+    index_t origin[3]  # the input position of its first pixel at tap 0
+    index_t length
+
+
+cdef inline index_t split_pixels(const conv_t *c, index_t pixel, index_t count,
+                                 segment_t *segments) noexcept nogil:
+    """The rows that `count` pixels from `pixel` on lie in."""
+    cdef index_t n = pixel // c.pixels, rest = pixel % c.pixels
+    cdef index_t q = rest % c.axis[2].n_out, p, o, used = 0
+    cdef segment_t *s
+    rest = rest // c.axis[2].n_out
+    p = rest % c.axis[1].n_out
+    o = rest // c.axis[1].n_out
+    while count > 0:
+        s = segments + used
+        s.image = c.x.data + n * c.x.n
+        s.origin[0] = o * c.axis[0].step + c.axis[0].offset
+        s.origin[1] = p * c.axis[1].step + c.axis[1].offset
+        s.origin[2] = q * c.axis[2].step + c.axis[2].offset
+        s.length = min_index(count, c.axis[2].n_out - q)
+        count -= s.length
+        used += 1
+        q = 0
+        p += 1
+        if p == c.axis[1].n_out:
+            p = 0
+            o += 1
+            if o == c.axis[0].n_out:
+                o = 0
+                n += 1
+    return used
+
+
+cdef inline void copy_strided(const real_t *src, index_t step, real_t *dst,
+                              index_t n) noexcept nogil:
+    cdef index_t i = 0
+    if step == 1:
+        copy_run(src, dst, n)
+        return
+    if step == 2:
+        while i + VL < n:  # reads one element past its last: the run's next one
+            vstore(dst + i, veven(vload(src + 2 * i), vload(src + 2 * i + VL)))
+            i += VL
+    while i < n:
+        dst[i] = src[i * step]
+        i += 1
+
+
+cdef void fill_im2col_rows(const void *matrix, index_t row, index_t rows, index_t col,
+                           index_t cols, real_t *out, index_t ld) noexcept nogil:
+    """NCHW. Row (c, t, r, s), column pixel: runs of pixels that are contiguous in x's rows."""
+    cdef const conv_t *c = <const conv_t *> matrix
+    cdef segment_t segments[KC]
+    cdef index_t used = split_pixels(c, col, cols, segments), k, i, low, high, w
+    cdef index_t step = c.axis[2].step, width = c.axis[2].n_in
+    cdef index_t channel = row // c.taps, tap = row % c.taps
+    cdef index_t s = tap % c.axis[2].taps, r, t, d, h
+    cdef const segment_t *g
+    cdef const real_t *src
+    cdef real_t *dst
+    tap = tap // c.axis[2].taps
+    r = tap % c.axis[1].taps
+    t = tap // c.axis[1].taps
+    for i in range(rows):
+        dst = out + i * ld
+        for k in range(used):
+            g = segments + k
+            d = g.origin[0] + t * c.axis[0].tap_step
+            h = g.origin[1] + r * c.axis[1].tap_step
+            w = g.origin[2] + s * c.axis[2].tap_step
+            if d < 0 or d >= c.axis[0].n_in or h < 0 or h >= c.axis[1].n_in:
+                zero_run(dst, g.length)
+            else:
+                src = g.image + channel * c.x.c + d * c.x.at[0] + h * c.x.at[1] + w
+                low = 0
+                high = g.length
+                if w < 0:
+                    low = min_index(ceil_div(-w, step), high)
+                if w + (high - 1) * step >= width:
+                    high = max_index(low, ceil_div(width - w, step))
+                if low > 0:
+                    zero_run(dst, low)
+                copy_strided(src + low * step, step, dst + low, high - low)
+                if high < g.length:
+                    zero_run(dst + high, g.length - high)
+            dst += g.length
+        s += 1
+        if s == c.axis[2].taps:
+            s = 0
+            r += 1
+            if r == c.axis[1].taps:
+                r = 0
+                t += 1
+                if t == c.axis[0].taps:
+                    t = 0
+                    channel += 1
+
+
+cdef void fill_im2col_pixels(const void *matrix, index_t row, index_t rows, index_t col,
+                             index_t cols, real_t *out, index_t ld) noexcept nogil:
+    """Channels-last. Row pixel, column (t, r, s, c): runs of channels, over s too where taps touch."""
+    cdef const conv_t *c = <const conv_t *> matrix
+    cdef index_t first_run = col // c.run, last_run = (col + cols - 1) // c.run
+    cdef index_t across = c.axis[2].taps if c.run == c.channels else 1  # runs of a row of taps
+    cdef index_t position[3]
+    cdef index_t origin[3]
+    cdef index_t n = row // c.pixels, rest = row % c.pixels
+    cdef index_t i, run, s, r, t, d, h, w, begin, end, low, high
+    cdef const real_t *src
+    cdef real_t *dst
+    position[2] = rest % c.axis[2].n_out
+    rest = rest // c.axis[2].n_out
+    position[1] = rest % c.axis[1].n_out
+    position[0] = rest // c.axis[1].n_out
+    for i in range(rows):
+        for t in range(3):
+            origin[t] = position[t] * c.axis[t].step + c.axis[t].offset
+        dst = out + i * ld
+        s = first_run % across
+        r = first_run // across % c.axis[1].taps
+        t = first_run // across // c.axis[1].taps
+        for run in range(first_run, last_run + 1):
+            begin = max_index(col - run * c.run, 0)
+            end = min_index(col + cols - run * c.run, c.run)
+            d = origin[0] + t * c.axis[0].tap_step
+            h = origin[1] + r * c.axis[1].tap_step
+            w = origin[2] + s * c.axis[2].tap_step
+            low, high = 0, c.run
+            if d < 0 or d >= c.axis[0].n_in or h < 0 or h >= c.axis[1].n_in:
+                high = 0
+            elif across > 1 or c.axis[2].taps == 1:
+                if w < 0 or w >= c.axis[2].n_in:
+                    high = 0
+            else:
+                low = max_index(0, -w) * c.channels
+                high = min_index(c.run, (c.axis[2].n_in - w) * c.channels)
+            low = min_index(max_index(low, begin), end)
+            high = min_index(max_index(high, low), end)
+            src = c.x.data + n * c.x.n + d * c.x.at[0] + h * c.x.at[1] + w * c.x.at[2]
+            zero_run(dst, low - begin)
+            copy_run(src + low, dst + (low - begin), high - low)
+            zero_run(dst + (high - begin), end - high)
+            dst += end - begin
+            s += 1
+            if s == across:
+                s = 0
+                r += 1
+                if r == c.axis[1].taps:
+                    r = 0
+                    t += 1
+        position[2] += 1
+        if position[2] == c.axis[2].n_out:
+            position[2] = 0
+            position[1] += 1
+            if position[1] == c.axis[1].n_out:
+                position[1] = 0
+                position[0] += 1
+                if position[0] == c.axis[0].n_out:
+                    position[0] = 0
+                    n += 1
+
+
+# Where a tile goes
+
+cdef inline index_t pixel_offset(const conv_t *c, index_t pixel) noexcept nogil:
+    """Where in y a pixel lies (in its first channel)."""
+    cdef index_t n = pixel // c.pixels, rest = pixel % c.pixels
+    cdef index_t q = rest % c.axis[2].n_out
+    rest = rest // c.axis[2].n_out
+    return (n * c.y.n + rest // c.axis[1].n_out * c.y.at[0]
+            + rest % c.axis[1].n_out * c.y.at[1] + q * c.y.at[2])
+
+
+cdef inline bint is_plane(const conv_t *c) noexcept nogil:
+    """Whether the pixels of an image are adjacent in y, channel by channel."""
+    return (c.y.at[2] == 1 and (c.axis[1].n_out == 1 or c.y.at[1] == c.axis[2].n_out)
+            and (c.axis[0].n_out == 1 or c.y.at[0] == c.axis[1].n_out * c.axis[2].n_out))
+
+
+cdef void store_planes(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
+                       const real_t *tile, bint first, bint last) noexcept nogil:
+    """Rows filters, columns pixels: a tile's row is a run of a plane, or of several images' planes."""
+    cdef const conv_t *c = <const conv_t *> matrix
+    cdef index_t i, j
+    cdef index_t offsets[NR]
+    cdef bint together = is_plane(c) and col % c.pixels + cols <= c.pixels
+    cdef real_t *out
+    cdef const real_t *t
+    cdef real_t bias, v
+    if together:
+        offsets[0] = pixel_offset(c, col)
+    else:
+        for j in range(cols):
+            offsets[j] = pixel_offset(c, col + j)
+    for i in range(rows):
+        out = c.y.data + (row + i) * c.y.c
+        t = tile + i * NR
+        bias = c.bias[row + i] if c.bias != NULL else 0
+        if together:
+            out += offsets[0]
+            if first:
+                for j in range(cols):
+                    out[j] = t[j] + bias
+            else:
+                for j in range(cols):
+                    out[j] = out[j] + t[j]
+            if last and c.relu:
+                for j in range(cols):
+                    out[j] = relu1(out[j])
+        else:
+            for j in range(cols):
+                v = t[j] + (bias if first else out[offsets[j]])
+                out[offsets[j]] = relu1(v) if last and c.relu else v
+
+
+cdef void store_pixels(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
+                       const real_t *tile, bint first, bint last) noexcept nogil:
+    """Rows pixels, columns filters: a tile's row is a run of one pixel's channels."""
+    cdef const conv_t *c = <const conv_t *> matrix
+    cdef index_t i, j
+    cdef real_t *out
+    cdef const real_t *t
+    cdef const real_t *bias = c.bias + col
+    cdef real_t v
+    for i in range(rows):
+        out = c.y.data + pixel_offset(c, row + i) + col * c.y.c
+        t = tile + i * NR
+        if c.y.c != 1:
+            for j in range(cols):
+                v = t[j] + (out[j * c.y.c] if not first else bias[j] if c.bias != NULL else 0)
+                out[j * c.y.c] = relu1(v) if last and c.relu else v
+            continue
+        if not first:
+            for j in range(cols):
+                out[j] = out[j] + t[j]
+        elif c.bias != NULL:
+            for j in range(cols):
+                out[j] = t[j] + bias[j]
+        else:
+            copy_run(t, out, cols)
+        if last and c.relu:
+            for j in range(cols):
+                out[j] = relu1(out[j])
+
+
+# Weights
+
+cdef void pack_rows(const conv_t *c, index_t filter, index_t ld, real_t *out) noexcept nogil:
+    """The row (c, t, r, s) of one filter."""
+    cdef index_t channel, t, r, s, i = 0
+    cdef const real_t *w = c.w + filter * c.w_filter
+    cdef const real_t *row
+    if c.w_tap[2] == 1 and c.w_channel == c.taps and c.w_tap[1] == c.axis[2].taps \
+            and (c.axis[0].taps == 1 or c.w_tap[0] == c.axis[1].taps * c.axis[2].taps):
+        copy_run(w, out, c.channels * c.taps)
+        return
+    for channel in range(c.channels):
+        for t in range(c.axis[0].taps):
+            for r in range(c.axis[1].taps):
+                row = w + channel * c.w_channel + t * c.w_tap[0] + r * c.w_tap[1]
+                for s in range(c.axis[2].taps):
+                    out[i] = row[s * c.w_tap[2]]
+                    i += 1
+
+
+cdef void pack_panel(const conv_t *c, index_t filter, index_t filters, real_t *out) noexcept nogil:
+    """The panel of NR filters from `filter` on: rows (t, r, s, c)."""
+    cdef index_t t, r, s
+    cdef dense_t m
+    m.row, m.col = c.w_channel, c.w_filter
+    if filters < NR:
+        memset(out, 0, c.taps * c.channels * NR * sizeof(real_t))
+    for t in range(c.axis[0].taps):
+        for r in range(c.axis[1].taps):
+            for s in range(c.axis[2].taps):
+                m.data = (c.w + filter * c.w_filter + t * c.w_tap[0] + r * c.w_tap[1]
+                          + s * c.w_tap[2])
+                fill_dense(&m, 0, c.channels, 0, filters, out, NR)
+                out += c.channels * NR
+
+
+cdef inline index_t weights_ld(const conv_t *c) noexcept nogil:
+    """Elements from one filter's packed weights to the next: no multiple of 256 bytes."""
+    cdef index_t line = 64 // sizeof(real_t), lines = ceil_div(c.channels * c.taps, line)
+    return (lines | 1) * line
+
+
+cdef index_t weights_size(const conv_t *c, index_t filters) noexcept nogil:
+    """Elements of the packed weights of `filters` filters in each group."""
+    if c.x.channels_last:
+        return c.groups * ceil_div(filters, NR) * NR * c.taps * c.channels
+    return c.groups * filters * weights_ld(c)
+
+
+cdef index_t filters_at_once(const conv_t *c) noexcept nogil:
+    """As many filters of each group as WEIGHTS bytes hold, in whole tiles."""
+    cdef index_t each = c.groups * (c.taps * c.channels + 64) * sizeof(real_t)
+    return min_index(c.filters, max_index(1, WEIGHTS // (each * NR)) * NR)
+
+
+cdef void pack_weights_part(const conv_t *c, index_t part, index_t parts, index_t filters,
+                            real_t *packed) noexcept nogil:
+    """Part `part` of the first `filters` filters of all groups."""
+    cdef index_t unit = NR if c.x.channels_last else 1
+    cdef index_t per_group = ceil_div(filters, unit), units = c.groups * per_group, u, filter
+    cdef index_t size = weights_size(c, filters) // units
+    cdef conv_t group
+    for u in range(units * part // parts, units * (part + 1) // parts):
+        group = c[0]
+        group.w = c.w + u // per_group * c.w_group
+        filter = u % per_group * unit
+        if c.x.channels_last:
+            pack_panel(&group, filter, min_index(NR, filters - filter), packed + u * size)
+        else:
+            pack_rows(&group, filter, size, packed + u * size)
+
+
+# Forward and input gradient
+
+cdef void conv_product(const conv_t *c, product_t *p, const real_t *packed) noexcept nogil:
+    """The product that computes one group's `c`."""
+    p.k = c.taps * c.channels
+    p.rows_a = p.panels_b = NULL
+    p.a = p.b = p.c = c
+    if c.x.channels_last:
+        p.m, p.n = c.batch * c.pixels, c.filters
+        p.fill_a, p.panels_b, p.store = fill_im2col_pixels, packed, store_pixels
+    else:
+        p.m, p.n = c.filters, c.batch * c.pixels
+        p.rows_a, p.ld_a = packed, weights_ld(c)
+        p.fill_b, p.store = fill_im2col_rows, store_planes
+
+
+cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const real_t *packed,
+                    real_t *scratch) noexcept nogil:
+    cdef index_t group = task // blocks_of(plan)
+    cdef conv_t mine = c[0]
+    cdef product_t p = plan[0]
+    select_group(&mine, group)
+    conv_product(&mine, &p, packed + group * (weights_size(c, c.filters) // c.groups))
+    product_block(&p, task % blocks_of(plan), 0, p.k, scratch)
+
+
+cdef index_t conv_scratch(const conv_t *c) noexcept nogil:
+    """Elements of scratch memory that a thread of conv_run needs at most."""
+    return (MC * LDA if c.x.channels_last else 0) + (KC + MR) * NR
+
+
+cdef void conv_run(const conv_t *whole, real_t *packed, real_t *scratch,
+                   int n_threads) noexcept nogil:
+    """All groups and filters, by blocks of filters whose weights fit."""
+    cdef conv_t c = whole[0]
+    cdef product_t plan
+    cdef index_t at_once = filters_at_once(whole), done = 0, tasks, task, per_thread
+    cdef index_t work = c.groups * c.filters * c.batch * c.pixels * c.channels * c.taps
+    cdef int threads, part
+    if c.batch * c.pixels == 0:
+        return
+    n_threads = threads_for(work // 16, n_threads)
+    per_thread = conv_scratch(whole)
+    while done < whole.filters:
+        c.filters = min_index(at_once, whole.filters - done)
+        c.w = whole.w + done * whole.w_filter
+        c.y.data = whole.y.data + done * c.y.c
+        if whole.bias != NULL:
+            c.bias = whole.bias + done
+        threads = threads_for(weights_size(&c, c.filters), n_threads)
+        if threads == 1:
+            pack_weights_part(&c, 0, 1, c.filters, packed)
+        else:
+            for part in prange(threads, num_threads=threads, schedule="static"):
+                pack_weights_part(&c, part, threads, c.filters, packed)
+        conv_product(&c, &plan, packed)
+        choose_blocks(&plan, c.groups, n_threads)
+        tasks = c.groups * blocks_of(&plan)
+        threads = <int> min_index(n_threads, tasks)
+        if threads == 1:
+            for task in range(tasks):
+                conv_task(&c, &plan, task, packed, scratch)
+        else:
+            for task in prange(tasks, num_threads=threads, schedule="dynamic"):
+                conv_task(&c, &plan, task, packed, scratch + threadid() * per_thread)
+        done += c.filters
+
+
+def conv(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, tuple dims, activation,
+         int n_threads):
+    """Forward convolution by implicit GEMM."""
+    cdef conv_t c
+    cdef workspace_t workspace
+    cdef index_t packed
+    set_forward(&c, x, w, y, dims)
+    c.bias = pointer(b)
+    c.relu = activation is not None
+    packed = padded(weights_size(&c, filters_at_once(&c)))
+    workspace = acquire((packed + n_threads * conv_scratch(&c)) * sizeof(real_t))
+    with nogil:
+        conv_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + packed, n_threads)
+    release(workspace)
+
+
+cdef index_t gcd(index_t a, index_t b) noexcept nogil:
+    while b != 0:
+        a, b = b, a % b
+    return a
+
+
+cdef void set_phase(axis_t *axis, index_t *tap, index_t *tap_base, const axis_t *forward,
+                    index_t phase) noexcept nogil:
+    """One axis of the input gradient, for the inputs phase, phase + stride, ...
+
+    Tap t of output p falls on input p * stride - pad + t * dilation. tap: the weights' stride along
+    the axis, in and out; tap_base: where the phase's first weight lies.
+    """
+    cdef index_t stride = forward.step, dilation = forward.tap_step, pad = -forward.offset
+    cdef index_t common = gcd(stride, dilation), between = stride // common
+    cdef index_t first = 0, taps = 0
+    while first < between and (phase + pad - first * dilation) % stride != 0:
+        first += 1
+    if first < between and first < forward.taps:
+        taps = ceil_div(forward.taps - first, between)
+    # Backwards through the taps, so that the position in dy grows with them.
+    set_axis(axis, forward.n_out, ceil_div(forward.n_in - phase, stride), taps, 1, 0,
+             dilation // common)
+    if phase >= forward.n_in:
+        axis.n_out = 0
+    if taps > 0:
+        axis.offset = ((phase + pad - first * dilation) // stride
+                       - (taps - 1) * axis.tap_step)
+        tap_base[0] = (first + (taps - 1) * between) * tap[0]
+        tap[0] = -between * tap[0]
+
+
+cdef void set_gradient(conv_t *c, const conv_t *forward, index_t phase) noexcept nogil:
+    """The convolution of dy that gives the phase's pixels of dx. forward.x is dx, forward.y is dy."""
+    cdef index_t offset = 0
+    cdef index_t at[3]
+    cdef int i
+    c[0] = forward[0]
+    c.x, c.y = forward.y, forward.x
+    c.channels, c.filters = forward.filters, forward.channels
+    c.w_channel, c.w_filter = forward.w_filter, forward.w_channel
+    for i in range(2, -1, -1):
+        at[i] = phase % forward.axis[i].step
+        phase = phase // forward.axis[i].step
+    for i in range(3):
+        offset = 0
+        set_phase(&c.axis[i], &c.w_tap[i], &offset, &forward.axis[i], at[i])
+        c.w += offset
+        c.y.data += at[i] * c.y.at[i]
+        c.y.at[i] *= forward.axis[i].step
+    complete(c)
+
+
+cdef void fill_constant(const conv_t *c) noexcept nogil:
+    """y = bias: pixels that no tap reaches."""
+    cdef index_t n, pixel, k
+    cdef real_t *out
+    for n in range(c.batch):
+        for pixel in range(c.pixels):
+            out = c.y.data + pixel_offset(c, n * c.pixels + pixel)
+            for k in range(c.groups * c.filters):
+                out[k * c.y.c] = c.bias[k] if c.bias != NULL else 0
+
+
+def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, tuple dims,
+                    int n_threads):
+    """dx = the convolution's input gradient (+ b by channel), phase by phase of the stride."""
+    cdef conv_t forward, c
+    cdef workspace_t workspace
+    cdef index_t packed, phases = 1, phase
+    cdef int i
+    set_forward(&forward, dx, w, dy, dims)
+    forward.bias = pointer(b)
+    c = forward  # all taps, dy's format: the largest phase
+    c.x, c.y = forward.y, forward.x
+    c.channels, c.filters = forward.filters, forward.channels
+    packed = padded(weights_size(&c, filters_at_once(&c)))
+    workspace = acquire((packed + n_threads * conv_scratch(&c)) * sizeof(real_t))
+    for i in range(3):
+        phases *= forward.axis[i].step
+    with nogil:
+        for phase in range(phases):
+            set_gradient(&c, &forward, phase)
+            if c.taps == 0:
+                fill_constant(&c)
+            else:
+                conv_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + packed,
+                         n_threads)
+    release(workspace)
+
+
+# Weight gradient
+#
+#   NCHW           dw' = im2col x dy'     (c, t, r, s) x K    im2col's rows are runs of pixels
+#   channels-last  dw = dy' x im2col'     K x (t, r, s, c)    im2col's rows are runs of channels
+#
+# The sum runs over all pixels of the batch. Where dw has too few blocks for the threads, it is cut
+# into chunks; their number depends on the shape alone, and they are added in order.
+
+cdef enum:
+    CHUNKS = 8  # at most
+
+cdef struct weight_grad_t:
+    conv_t conv
+    real_t *out      # one chunk's result, in dw's order
+    index_t at[3]    # strides of its taps
+    index_t filter, channel
+
+
+cdef void fill_dy_columns(const void *matrix, index_t row, index_t rows, index_t col,
+                          index_t cols, real_t *out, index_t ld) noexcept nogil:
+    """Row pixel, column filter."""
+    cdef const conv_t *c = &(<const weight_grad_t *> matrix).conv
+    cdef index_t count
+    cdef dense_t m
+    m.row = c.y.at[2]
+    m.col = c.y.c
+    while rows > 0:  # image by image
+        count = min_index(rows, c.pixels - row % c.pixels)
+        m.data = c.y.data + row // c.pixels * c.y.n + row % c.pixels * m.row
+        fill_dense(&m, 0, count, col, cols, out, ld)
+        out += count * ld
+        row += count
+        rows -= count
+
+
+cdef void fill_dy_rows(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
+                       real_t *out, index_t ld) noexcept nogil:
+    """Row filter, column pixel."""
+    cdef const conv_t *c = &(<const weight_grad_t *> matrix).conv
+    cdef index_t count
+    cdef dense_t m
+    m.row = c.y.c
+    m.col = c.y.at[2]
+    while cols > 0:
+        count = min_index(cols, c.pixels - col % c.pixels)
+        m.data = c.y.data + col // c.pixels * c.y.n + col % c.pixels * m.col
+        fill_dense(&m, row, rows, 0, count, out, ld)
+        out += count
+        col += count
+        cols -= count
+
+
+cdef void fill_x_rows(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
+                      real_t *out, index_t ld) noexcept nogil:
+    fill_im2col_rows(&(<const weight_grad_t *> matrix).conv, row, rows, col, cols, out, ld)
+
+
+cdef void fill_x_pixels(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
+                        real_t *out, index_t ld) noexcept nogil:
+    fill_im2col_pixels(&(<const weight_grad_t *> matrix).conv, row, rows, col, cols, out, ld)
+
+
+cdef inline index_t weight_offset(const weight_grad_t *g, index_t channel,
+                                  index_t tap) noexcept nogil:
+    cdef index_t s = tap % g.conv.axis[2].taps
+    tap = tap // g.conv.axis[2].taps
+    return (channel * g.channel + tap // g.conv.axis[1].taps * g.at[0]
+            + tap % g.conv.axis[1].taps * g.at[1] + s * g.at[2])
+
+
+cdef void store_weights(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
+                        const real_t *tile, bint first, bint last) noexcept nogil:
+    cdef const weight_grad_t *g = <const weight_grad_t *> matrix
+    cdef index_t i, j, taps = g.conv.taps, channels = g.conv.channels
+    cdef index_t offsets[NR + MR]
+    cdef real_t *out
+    if g.conv.x.channels_last:
+        for j in range(cols):
+            offsets[j] = weight_offset(g, (col + j) % channels, (col + j) // channels)
+        for i in range(rows):
+            out = g.out + (row + i) * g.filter
+            for j in range(cols):
+                out[offsets[j]] = tile[i * NR + j] + (0 if first else out[offsets[j]])
+    else:
+        for i in range(rows):
+            offsets[i] = weight_offset(g, (row + i) // taps, (row + i) % taps)
+        for j in range(cols):
+            out = g.out + (col + j) * g.filter
+            for i in range(rows):
+                out[offsets[i]] = tile[i * NR + j] + (0 if first else out[offsets[i]])
+
+
+cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nogil:
+    cdef const conv_t *c = &g.conv
+    p.k = c.batch * c.pixels
+    p.rows_a = p.panels_b = NULL
+    p.a = p.b = p.c = g
+    p.store = store_weights
+    if c.x.channels_last:
+        p.m, p.n = c.filters, c.channels * c.taps
+        p.fill_a, p.fill_b = fill_dy_rows, fill_x_pixels
+    else:
+        p.m, p.n = c.channels * c.taps, c.filters
+        p.fill_a, p.fill_b = fill_x_rows, fill_dy_columns
+
+
+cdef void weight_grad_task(const weight_grad_t *g, const product_t *plan, index_t task,
+                           index_t chunks, index_t size, real_t *scratch) noexcept nogil:
+    cdef index_t block = task % blocks_of(plan), rest = task // blocks_of(plan)
+    cdef index_t group = rest % g.conv.groups, chunk = rest // g.conv.groups
+    cdef index_t parts = ceil_div(plan.k, KC)
+    cdef weight_grad_t mine = g[0]
+    cdef product_t p = plan[0]
+    mine.conv.x.data += group * g.conv.channels * g.conv.x.c
+    mine.conv.y.data += group * g.conv.filters * g.conv.y.c
+    mine.out += chunk * size + group * g.conv.filters * g.filter
+    weight_grad_product(&mine, &p)
+    product_block(&p, block, parts * chunk // chunks * KC,
+                  min_index(parts * (chunk + 1) // chunks * KC, p.k), scratch)
+
+
+cdef void add_chunks(const real_t *chunks, index_t count, index_t size, real_t *out, index_t begin,
+                     index_t end) noexcept nogil:
+    cdef index_t i, chunk
+    for i in range(begin, end):
+        out[i] = chunks[i]
+    for chunk in range(1, count):
+        for i in range(begin, end):
+            out[i] = out[i] + chunks[chunk * size + i]
+
+
+cdef index_t chunks_for(const conv_t *c) noexcept nogil:
+    """How many chunks the sum is cut into: by the shape alone."""
+    cdef index_t size = c.groups * c.filters * c.channels * c.taps
+    cdef index_t tiles = (c.groups * ceil_div(c.filters, NR)
+                          * ceil_div(c.channels * c.taps, 4 * MR))
+    cdef index_t chunks = min_index(CHUNKS, c.batch * c.pixels // (4 * KC))
+    if tiles >= 16 or size * chunks * sizeof(real_t) > 4 << 20:
+        return 1
+    return max_index(1, chunks)
+
+
+cdef void sum_plane(const conv_t *c, index_t k, real_t *out) noexcept nogil:
+    """The sum of channel k of y over all images, plane by plane."""
+    cdef index_t n, i
+    cdef vec_t total = vzero(), plane
+    cdef real_t rest = 0
+    cdef const real_t *y
+    for n in range(c.batch):
+        y = c.y.data + n * c.y.n + k * c.y.c
+        plane = vzero()
+        i = 0
+        while i + VL <= c.pixels:
+            plane = plane + vload(y + i)
+            i += VL
+        total = total + plane
+        while i < c.pixels:
+            rest = rest + y[i]
+            i += 1
+    out[k] = vsum(total) + rest
+
+
+cdef void sum_pixels(const conv_t *c, real_t *out, int n_threads) noexcept nogil:
+    """The bias gradient: y summed over images and pixels."""
+    cdef index_t k, filters = c.groups * c.filters
+    cdef int threads = threads_for(filters * c.batch * c.pixels // 4, n_threads)
+    threads = <int> min_index(threads, filters)
+    if c.y.channels_last:
+        sum_rows_run(c.y.data, c.batch * c.pixels, filters, out, n_threads)
+    elif threads == 1:
+        for k in range(filters):
+            sum_plane(c, k, out)
+    else:
+        for k in prange(filters, num_threads=threads, schedule="static"):
+            sum_plane(c, k, out)
+
+
+cdef void weight_grad_run(const weight_grad_t *g, const product_t *p, real_t *dw, index_t size,
+                          index_t chunks, real_t *scratch, int n_threads) noexcept nogil:
+    cdef index_t tasks = chunks * g.conv.groups * blocks_of(p), task, per_thread = scratch_size(p)
+    cdef int threads = <int> min_index(n_threads, tasks)
+    if threads == 1:
+        for task in range(tasks):
+            weight_grad_task(g, p, task, chunks, size, scratch)
+    else:
+        for task in prange(tasks, num_threads=threads, schedule="dynamic"):
+            weight_grad_task(g, p, task, chunks, size, scratch + threadid() * per_thread)
+    if chunks > 1:
+        add_chunks(g.out, chunks, size, dw, 0, size)
+
+
+def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray db, tuple dims,
+                     int n_threads):
+    """dw = the convolution's weight gradient, db = dy summed over images and pixels."""
+    cdef weight_grad_t g
+    cdef product_t p
+    cdef image_t weights
+    cdef workspace_t workspace
+    cdef index_t size, chunks, partial, work
+    cdef real_t *pdb = pointer(db)
+    cdef int i
+    set_forward(&g.conv, x, None, dy, dims)
+    if db is not None:
+        with nogil:
+            sum_pixels(&g.conv, pdb, n_threads)
+    if dw is None:
+        return
+    set_image(&weights, dw)
+    size = cnp.PyArray_SIZE(dw)
+    g.filter, g.channel = weights.n, weights.c
+    for i in range(3):
+        g.at[i] = weights.at[i]
+    weight_grad_product(&g, &p)
+    work = size * p.k
+    n_threads = threads_for(work // 16, n_threads)
+    chunks = chunks_for(&g.conv)
+    choose_blocks(&p, chunks * g.conv.groups, n_threads)
+    partial = padded(size) * chunks if chunks > 1 else 0
+    workspace = acquire((partial + n_threads * scratch_size(&p)) * sizeof(real_t))
+    g.out = <real_t *> workspace.data if chunks > 1 else weights.data
+    with nogil:
+        weight_grad_run(&g, &p, weights.data, size, chunks,
+                        <real_t *> workspace.data + partial, n_threads)
+    release(workspace)
