@@ -88,9 +88,12 @@ cdef void complete(conv_t *c) noexcept nogil:
         c.run = c.channels * c.axis[2].taps
 
 
-cdef void set_forward(conv_t *c, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, tuple dims):
+cdef void set_forward(conv_t *c, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, named_dims):
     """The convolution that dims describe; x, w or y may be None."""
-    cdef int rank = <int> len(dims[4]), i, j
+    cdef tuple dims = <tuple> named_dims  # a ConvDims: a tuple by another name
+    cdef tuple in_size = <tuple> dims[4], kernel_size = <tuple> dims[5], out_size = <tuple> dims[6]
+    cdef tuple stride = <tuple> dims[7], pad_low = <tuple> dims[8], dilation = <tuple> dims[10]
+    cdef int rank = <int> len(in_size), i, j
     cdef image_t weights
     c.batch, c.groups = dims[0], dims[3]
     c.channels, c.filters = dims[1] // c.groups, dims[2] // c.groups
@@ -100,8 +103,8 @@ cdef void set_forward(conv_t *c, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, tu
         if j < 0:
             set_axis(&c.axis[i], 1, 1, 1, 1, 0, 1)
         else:
-            set_axis(&c.axis[i], dims[4][j], dims[6][j], dims[5][j], dims[7][j], -dims[8][j],
-                     dims[10][j])
+            set_axis(&c.axis[i], in_size[j], out_size[j], kernel_size[j], stride[j],
+                     -<index_t> pad_low[j], dilation[j])
     if x is not None:
         set_image(&c.x, x)
     if y is not None:
@@ -513,7 +516,7 @@ cdef void conv_run(const conv_t *whole, real_t *packed, real_t *scratch,
         done += c.filters
 
 
-def conv(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, tuple dims, activation,
+def conv(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, activation,
          int n_threads):
     """Forward convolution by implicit GEMM."""
     cdef conv_t c
@@ -593,7 +596,7 @@ cdef void fill_constant(const conv_t *c) noexcept nogil:
                 out[k * c.y.c] = c.bias[k] if c.bias != NULL else 0
 
 
-def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, tuple dims,
+def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, dims,
                     int n_threads):
     """dx = the convolution's input gradient (+ b by channel), phase by phase of the stride."""
     cdef conv_t forward, c
@@ -811,7 +814,7 @@ cdef void weight_grad_run(const weight_grad_t *g, const product_t *p, real_t *dw
         add_chunks(g.out, chunks, size, dw, 0, size)
 
 
-def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray db, tuple dims,
+def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray db, dims,
                      int n_threads):
     """dw = the convolution's weight gradient, db = dy summed over images and pixels."""
     cdef weight_grad_t g

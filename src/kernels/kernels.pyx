@@ -49,4 +49,6 @@ cdef extern from "simd.h" nogil:
 include "common.pxi"
 include "gemm.pxi"
 include "conv.pxi"
+include "im2col.pxi"
+include "depthwise.pxi"
 include "activation.pxi"

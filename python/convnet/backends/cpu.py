@@ -113,6 +113,23 @@ def sum_rows(x: np.ndarray, out: np.ndarray) -> None:
 # conv
 
 
+def _same_format(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.flags.c_contiguous == b.flags.c_contiguous
+
+
+def conv_algorithm(dims: ConvDims, channels_last: bool, gradient: str | None = None) -> str:
+    """Which kernel runs: "depthwise" or "implicit_gemm"; gradient: None, "input" or "weight".
+
+    One input channel a group leaves a product with one row of its tile filled: the direct kernel
+    is faster. Channels-last (and every input gradient) it wants one output channel a group too.
+    """
+    if dims.groups == 1 or dims.in_channels != dims.groups:
+        return "implicit_gemm"
+    if (channels_last or gradient == "input") and dims.out_channels != dims.groups:
+        return "implicit_gemm"
+    return "depthwise"
+
+
 def conv(
     x: np.ndarray,
     w: np.ndarray,
@@ -121,13 +138,23 @@ def conv(
     dims: ConvDims,
     activation: str | None,
 ) -> None:
-    _kernels[x.dtype].conv(x, w, b, y, dims, activation, get_num_threads())
+    kernels = _kernels[x.dtype]
+    run = kernels.conv
+    if dims.groups > 1 and _same_format(x, y):
+        algorithm = conv_algorithm(dims, not x.flags.c_contiguous)
+        run = kernels.depthwise if algorithm == "depthwise" else run
+    run(x, w, b, y, dims, activation, get_num_threads())
 
 
 def conv_input_grad(
     dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, dx: np.ndarray, dims: ConvDims
 ) -> None:
-    _kernels[dy.dtype].conv_input_grad(dy, w, b, dx, dims, get_num_threads())
+    kernels = _kernels[dy.dtype]
+    run = kernels.conv_input_grad
+    if dims.groups > 1 and _same_format(dx, dy):
+        algorithm = conv_algorithm(dims, not dx.flags.c_contiguous, "input")
+        run = kernels.depthwise_input_grad if algorithm == "depthwise" else run
+    run(dy, w, b, dx, dims, get_num_threads())
 
 
 def conv_weight_grad(
@@ -137,7 +164,20 @@ def conv_weight_grad(
     db: np.ndarray | None,
     dims: ConvDims,
 ) -> None:
-    _kernels[x.dtype].conv_weight_grad(dy, x, dw, db, dims, get_num_threads())
+    kernels = _kernels[x.dtype]
+    run = kernels.conv_weight_grad
+    if dims.groups > 1 and _same_format(x, dy):
+        algorithm = conv_algorithm(dims, not x.flags.c_contiguous, "weight")
+        run = kernels.depthwise_weight_grad if algorithm == "depthwise" else run
+    run(dy, x, dw, db, dims, get_num_threads())
+
+
+def im2col(x: np.ndarray, cols: np.ndarray, dims: ConvDims) -> None:
+    _kernels[x.dtype].im2col(x, cols, dims, get_num_threads())
+
+
+def col2im(cols: np.ndarray, x: np.ndarray, dims: ConvDims) -> None:
+    _kernels[x.dtype].col2im(cols, x, dims, get_num_threads())
 
 
 # activation
