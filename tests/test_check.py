@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from convnet import cli, ops
 from convnet.backends import cpu
-from convnet.check import runner
+from convnet.check import runner, specs
+from convnet.check.compare import Call, compare
 
 
 def one_element_off(function):
@@ -114,6 +115,57 @@ def test_for_the_process_and_off_again(monkeypatch):
         convnet.cross_check(False)
     assert switch.report.calls == 0  # a call that failed is not one that was checked
     ops.relu(x)
+
+
+INF, NAN = np.inf, np.nan
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "bound", "ratio"),
+    [
+        (1.0, 1.0, 0.0, 0.0),
+        (1.25, 1.0, 0.5, 0.5),
+        (1.5, 1.0, 0.25, None),
+        (np.float32(0.1), 0.1, 0.0, 0.0),  # correctly rounded
+        (0.0, -0.0, 0.0, 0.0),
+        (NAN, NAN, 0.0, 0.0),
+        (NAN, 1.0, 1.0, None),
+        (NAN, 1.0, INF, None),
+        (1.0, NAN, INF, None),
+        (INF, INF, 0.0, 0.0),
+        (-INF, INF, INF, None),
+        (1e38, INF, INF, None),
+        (INF, 1e39, 0.0, 0.0),  # beyond float32
+        (np.finfo("f4").max, 3.4028236e38, 1e32, 0.134),
+        (7.0, 1.0, NAN, 0.0),  # a non-finite input may have spread
+        (NAN, 1.0, NAN, 0.0),
+        (NAN, INF, NAN, 0.0),
+        (1.0, INF, NAN, None),
+    ],
+)
+def test_one_element(got, expected, bound, ratio):
+    call = Call("cpu", cpu, "f", {})
+    with np.errstate(all="ignore"):
+        arrays = (np.full((2, 2), got, np.float32), np.full((2, 2), expected))
+        if ratio is None:
+            with pytest.raises(convnet.CrossCheckError, match="4 of 4 elements"):
+                compare(call, "y", *arrays, {"y": bound})
+        else:
+            assert compare(call, "y", *arrays, {"y": bound}) == pytest.approx(ratio, abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, bool])
+def test_integers_must_be_equal(dtype):
+    call, a = Call("cpu", cpu, "f", {}), np.array([1, 0, 1], dtype)
+    assert compare(call, "indices", a, a.copy(), {}) == 0
+    with pytest.raises(convnet.CrossCheckError, match=r"indices\[1\]"):
+        compare(call, "indices", a, np.array([1, 1, 1], dtype), {})
+
+
+def test_function_without_a_spec_is_named(monkeypatch):
+    monkeypatch.delitem(specs(), "relu")
+    with convnet.cross_check(), pytest.raises(convnet.CrossCheckError, match=r"relu: .* no OpSpec"):
+        ops.relu(np.ones(3))
 
 
 def run_python(code, **environment):

@@ -17,6 +17,7 @@ from convnet.train.models import MODELS
 from convnet.train.progress import watcher
 
 WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+METADATA = "convnet.train"  # the key of the model's kind in the weights file
 CURVES, CONFUSION = "learning_curves.png", "confusion_matrix.png"
 # Learning rates that suit the three models; --lr overrides.
 RATES = {"adam": 1e-3, "sgd": 0.05}
@@ -71,7 +72,9 @@ def _train(options: argparse.Namespace) -> int:
                 watcher=watch,
                 stop=stop,
             )
-        metadata = {"convnet.model": options.model, "convnet.classes": str(digits.classes)}
+        # One entry: safetensors writes several in an order that changes from run to run.
+        facts = {"model": options.model, "classes": digits.classes}
+        metadata = {METADATA: json.dumps(facts)}
         convnet.save(model.state_dict(), out / WEIGHTS, metadata=metadata)
         _, probabilities = evaluate(model, digits.test_images, digits.test_labels)
         result = accuracy(probabilities, digits.test_labels)

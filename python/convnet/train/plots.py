@@ -25,10 +25,12 @@ def learning_curves(epochs: list[dict[str, Any]], path: str | Path, title: str) 
     figure.suptitle(title)
     loss, accuracy = figure.subplots(1, 2)
     x = [e["epoch"] for e in epochs]
-    for axes, name, scale in ((loss, "loss", 1.0), (accuracy, "accuracy", 100.0)):
+    for axes, name, scale, digits in ((loss, "loss", 1, ".4f"), (accuracy, "accuracy", 100, ".1f")):
         for part, colour in (("train", _TRAIN), ("test", _TEST)):
             y = [scale * e[f"{part}_{name}"] for e in epochs]
-            axes.plot(x, y, "o-", color=colour, markersize=4, label=f"{part}, last {y[-1]:.4g}")
+            axes.plot(
+                x, y, "o-", color=colour, markersize=4, label=f"{part}, last {y[-1]:{digits}}"
+            )
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend()

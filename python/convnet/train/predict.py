@@ -1,6 +1,7 @@
 """`convnet predict`: the classes of images, by weights that `convnet train` wrote."""
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 import convnet
 from convnet import nn
 from convnet.data.idx import read_idx
+from convnet.train.command import METADATA, require
 from convnet.train.digits import SIZE
 from convnet.train.fit import probabilities_of
 from convnet.train.models import MODELS
@@ -36,13 +38,15 @@ def load_model(path: str | Path) -> nn.Module:
     Raises ValueError when the file is damaged or names no model of convnet.train.
     """
     state, metadata = convnet.load(path, with_metadata=True)
-    name, classes = metadata.get("convnet.model"), metadata.get("convnet.classes", "")
-    if name not in MODELS or not classes.isdigit():
+    try:
+        facts = json.loads(metadata[METADATA])
+        build, classes = MODELS[facts["model"]], int(facts["classes"])
+    except (KeyError, ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: names none of the models {', '.join(MODELS)}; "
             f"expected a file that convnet train wrote"
-        )
-    model = MODELS[name](int(classes))
+        ) from error
+    model = build(classes)
     model.load_state_dict(state)
     return model
 
@@ -71,8 +75,6 @@ def read_picture(path: str | Path) -> tuple[np.ndarray, str]:
     Transparency is put on white, colours become grey, the short side is filled with the edge's
     mean; a picture with a bright edge is taken for ink on paper and inverted.
     """
-    from convnet.train.command import require
-
     require(["PIL"], "predict")
     from PIL import Image, UnidentifiedImageError
 
