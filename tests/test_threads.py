@@ -70,6 +70,12 @@ def test_available_is_the_smaller_of_affinity_and_quota(monkeypatch):
         assert threads.available_cpus() == expected
 
 
+def test_info_tells_where_the_number_is_from():
+    with convnet.set_num_threads(convnet.get_num_threads() + 1):
+        assert convnet.info()["threads_from"] == "set_num_threads"
+    assert convnet.info()["threads_from"] == threads._count_from
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_child_runs_on_one_thread_and_does_not_hang():
     x = np.linspace(-1, 1, 1_000_000, dtype=np.float32)

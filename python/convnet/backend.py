@@ -125,7 +125,7 @@ def info() -> dict[str, Any]:
         **cpu.info(),
         "cuda": _cuda(),
         "threads": threads.get_num_threads(),
-        "threads_from": threads.source,
+        "threads_from": threads.why(),
         "precision": get_precision(),
         "cross_check": _wrapper.get() is not None,
     }

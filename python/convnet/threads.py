@@ -38,10 +38,8 @@ def _cgroup_quota() -> int | None:
 
 def available_cpus() -> int:
     """min(CPUs in the affinity mask, CPUs of the cgroup quota)."""
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = os.cpu_count() or 1
+    mask = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    cpus = len(mask) if mask else os.cpu_count() or 1
     return min(cpus, _cgroup_quota() or cpus)
 
 
@@ -53,7 +51,7 @@ def _default() -> tuple[int, str]:
     return available_cpus(), "affinity and cgroup quota"
 
 
-_count, source = _default()
+_count, _count_from = _default()
 _threads: Setting[int] = Setting("num_threads", _count)
 _forked = False
 
@@ -84,3 +82,10 @@ def set_num_threads(n: int) -> Override[int]:
 def get_num_threads() -> int:
     """How many threads a kernel may use here."""
     return 1 if _forked else _threads.get()
+
+
+def why() -> str:
+    """Where get_num_threads() has its number from."""
+    if _forked:
+        return "this is a forked process"
+    return _count_from if _threads.get() == _count else "set_num_threads"
