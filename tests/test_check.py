@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from convnet import cli, ops
 from convnet.backends import cpu
-from convnet.check import runner, specs
+from convnet.check import bits, runner, specs
 from convnet.check.compare import Call, compare
 
 
@@ -227,7 +227,46 @@ def test_command_finds_bits_that_depend_on_threads(monkeypatch, capsys):
 
     monkeypatch.setattr(cpu, "relu", faulty)
     assert cli.main(["check", "--quick", "--family", "activation"]) == 1
-    assert "differ between 1 and 2 threads" in capsys.readouterr().out
+    assert "the bits differ between 1 and 2 threads" in capsys.readouterr().out
+
+
+def test_command_finds_bits_that_depend_on_the_layout(monkeypatch, capsys):
+    real = ops.relu
+
+    def faulty(x, out=None):
+        y = real(x, out)
+        return y if x.flags.c_contiguous else np.nextafter(y, 9, dtype=y.dtype)
+
+    monkeypatch.setattr(ops, "relu", faulty)
+    assert cli.main(["check", "--quick", "--family", "activation"]) == 1
+    out = capsys.readouterr().out
+    assert "the bits differ from a contiguous copy's for inputs every second" in out
+    assert "for inputs backwards" in out
+
+
+def test_command_finds_bits_that_depend_on_the_batch(monkeypatch, capsys):
+    real = ops.relu
+
+    def faulty(x, out=None):
+        y = real(x, out)
+        return y if len(x) == 1 else np.nextafter(y, 9, dtype=y.dtype)
+
+    monkeypatch.setattr(ops, "relu", faulty)
+    assert cli.main(["check", "--quick", "--family", "activation"]) == 1
+    out = capsys.readouterr().out
+    assert "the bits of an image alone differ from those in its batch" in out
+    assert "contiguous" not in out
+
+
+@pytest.mark.parametrize("layout", bits.LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_layouts_hold_the_same_values(layout, dtype):
+    a = np.arange(24, dtype=dtype).reshape(2, 3, 4)
+    b = bits.LAYOUTS[layout](a)
+    np.testing.assert_array_equal(a, b)
+    assert b.flags.aligned == (layout != "misaligned")
+    assert b.flags.c_contiguous == (layout == "misaligned")
+    assert (b.strides[0] < 0) == (layout == "backwards")
 
 
 def test_command_stops_on_ctrl_c_and_shows_what_it_has(monkeypatch, capsys):

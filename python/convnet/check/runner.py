@@ -1,8 +1,8 @@
 """Run the cases of all families on this machine: what `convnet check` does.
 
-Every case runs on every backend, instruction-set level, element type and memory format; once on one
-thread under cross_check(), once on two threads, whose bits must be the same. The error cases must
-be refused.
+Every case runs on every backend, instruction-set level, element type and memory format: on one
+thread under cross_check(); then on two threads, with its inputs in other layouts, and an image
+alone, where the bits must stay the same. The error cases must be refused.
 """
 
 import re
@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from convnet import backend, ops, threads
-from convnet.check import families
+from convnet.check import bits, families
 from convnet.check.case import Case, ErrorCase
 from convnet.check.cross import cross_check
 
@@ -129,14 +130,16 @@ def run_one(run: Run) -> tuple[float | None, str | None]:
     with _on(run):
         try:
             with cross_check() as report, threads.set_num_threads(1):
-                one = _bits(run)
+                one = bits.of(partial(call, run.case), _arguments(run))
             with threads.set_num_threads(2):
-                two = _bits(run)
+                two = bits.of(partial(call, run.case), _arguments(run))
+                wrong = [] if one == two else ["the bits differ between 1 and 2 threads"]
+                if hasattr(ops, run.case.op):
+                    make = partial(_arguments, run)
+                    wrong += bits.differences(run.case.op, partial(call, run.case), make)
         except Exception as error:
             return float("inf"), f"{run}\n{type(error).__name__}: {error}"
-    if one != two:
-        return report.worst, f"{run}\nthe bits of the result differ between 1 and 2 threads"
-    return report.worst, None
+    return report.worst, "\n".join([str(run), *wrong]) if wrong else None
 
 
 @contextmanager
@@ -168,17 +171,6 @@ def _arguments(run: Run) -> dict[str, Any]:
 def _has_channels_last(run: Run) -> bool:
     arrays = [a for a in _arguments(run).values() if isinstance(a, np.ndarray)]
     return any(not a.flags.c_contiguous for a in arrays)
-
-
-def _bits(run: Run) -> list[Any]:
-    """Everything that a call returns or writes, as bytes."""
-    args = _arguments(run)
-    result = call(run.case, args)
-    results = result if isinstance(result, tuple) else (result,)
-    return [
-        (a.shape, a.strides, a.tobytes()) if isinstance(a, np.ndarray) else a
-        for a in (*results, *args.values())
-    ]
 
 
 def _refused(case: ErrorCase) -> str | None:
