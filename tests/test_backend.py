@@ -176,3 +176,38 @@ def test_import_is_light():
     )
     run = run_python(code)
     assert (run.returncode, run.stdout.strip()) == (0, "[]"), run.stderr
+
+
+class Driver:
+    """libcuda with a number of GPUs; None makes it fail to start."""
+
+    def __init__(self, gpus):
+        self.gpus = gpus
+
+    def cuInit(self, flags):  # noqa: N802
+        return 100 if self.gpus is None else 0
+
+    def cuDeviceGetCount(self, count):  # noqa: N802
+        count._obj.value = self.gpus
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "text"),
+    [
+        (None, "a driver without a usable GPU"),
+        (1, "1 GPU; this version runs on the CPU only"),
+        (2, "2 GPUs; this version runs on the CPU only"),
+    ],
+)
+def test_info_tells_of_gpus(monkeypatch, gpus, text):
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Driver(gpus))
+    assert convnet.info()["cuda"] == text
+
+
+def test_info_without_a_driver(monkeypatch):
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    assert convnet.info()["cuda"] == "no driver on this machine"
