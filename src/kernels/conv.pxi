@@ -6,8 +6,8 @@
 #   NCHW           C = weights x im2col        K x pixels       vectors along pixels
 #   channels-last  C = im2col' x weights'      pixels x K       vectors along channels
 #
-# In both, im2col's run that is contiguous in memory (a row's pixels; a pixel's channels) is copied as
-# it lies. One description serves all passes: along each axis the input position of output o and tap t
+# In both, im2col's runs that are contiguous in memory (a row's pixels; a pixel's channels) are copied as
+# they lie, from a window of x (window.pxi). One description serves all passes: along each axis the input position of output o and tap t
 # is o * step + offset + t * tap_step.
 #
 #   forward           step = stride, tap_step = dilation
@@ -35,7 +35,6 @@ cdef struct image_t:
 cdef struct conv_t:
     index_t batch, channels, filters, groups
     index_t taps, pixels    # products over the axes
-    index_t run             # channels-last: elements of x that are contiguous for a pixel: C or S C
     axis_t axis[3]
     image_t x, y
     const real_t *bias
@@ -83,9 +82,25 @@ cdef void complete(conv_t *c) noexcept nogil:
     for i in range(3):
         c.taps *= c.axis[i].taps
         c.pixels *= c.axis[i].n_out
-    c.run = c.channels
-    if c.x.channels_last and c.groups == 1 and c.axis[2].tap_step == 1:
-        c.run = c.channels * c.axis[2].taps
+
+
+cdef inline bint is_trivial(const axis_t *axis) noexcept nogil:
+    """One tap that reads every input once, in order."""
+    return axis.taps == 1 and axis.step == 1 and axis.offset == 0 and axis.n_in == axis.n_out
+
+
+cdef void join_axes(conv_t *c) noexcept nogil:
+    """Make one long axis of w and h, and of d, where taps join no rows (1x1 convolutions)."""
+    cdef int i
+    for i in range(1, -1, -1):
+        if not (is_trivial(&c.axis[2]) and is_trivial(&c.axis[i])):
+            return
+        if c.axis[i].n_in > 1 and (c.x.at[i] != c.x.at[2] * c.axis[2].n_in
+                                   or c.y.at[i] != c.y.at[2] * c.axis[2].n_out):
+            return
+        set_axis(&c.axis[2], c.axis[2].n_in * c.axis[i].n_in, c.axis[2].n_out * c.axis[i].n_out,
+                 1, 1, 0, 1)
+        set_axis(&c.axis[i], 1, 1, 1, 1, 0, 1)
 
 
 cdef void set_forward(conv_t *c, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, named_dims):
@@ -126,44 +141,6 @@ cdef void select_group(conv_t *c, index_t group) noexcept nogil:
         c.bias += group * c.filters
 
 
-# The two ways of reading im2col
-
-cdef struct segment_t:
-    # Pixels of one row of outputs of one image.
-    const real_t *image
-    index_t origin[3]  # the input position of its first pixel at tap 0
-    index_t length
-
-
-cdef inline index_t split_pixels(const conv_t *c, index_t pixel, index_t count,
-                                 segment_t *segments) noexcept nogil:
-    """The rows that `count` pixels from `pixel` on lie in."""
-    cdef index_t n = pixel // c.pixels, rest = pixel % c.pixels
-    cdef index_t q = rest % c.axis[2].n_out, p, o, used = 0
-    cdef segment_t *s
-    rest = rest // c.axis[2].n_out
-    p = rest % c.axis[1].n_out
-    o = rest // c.axis[1].n_out
-    while count > 0:
-        s = segments + used
-        s.image = c.x.data + n * c.x.n
-        s.origin[0] = o * c.axis[0].step + c.axis[0].offset
-        s.origin[1] = p * c.axis[1].step + c.axis[1].offset
-        s.origin[2] = q * c.axis[2].step + c.axis[2].offset
-        s.length = min_index(count, c.axis[2].n_out - q)
-        count -= s.length
-        used += 1
-        q = 0
-        p += 1
-        if p == c.axis[1].n_out:
-            p = 0
-            o += 1
-            if o == c.axis[0].n_out:
-                o = 0
-                n += 1
-    return used
-
-
 cdef inline void copy_strided(const real_t *src, index_t step, real_t *dst,
                               index_t n) noexcept nogil:
     cdef index_t i = 0
@@ -179,118 +156,7 @@ cdef inline void copy_strided(const real_t *src, index_t step, real_t *dst,
         i += 1
 
 
-cdef void fill_im2col_rows(const void *matrix, index_t row, index_t rows, index_t col,
-                           index_t cols, real_t *out, index_t ld) noexcept nogil:
-    """NCHW. Row (c, t, r, s), column pixel: runs of pixels that are contiguous in x's rows."""
-    cdef const conv_t *c = <const conv_t *> matrix
-    cdef segment_t segments[KC]
-    cdef index_t used = split_pixels(c, col, cols, segments), k, i, low, high, w
-    cdef index_t step = c.axis[2].step, width = c.axis[2].n_in
-    cdef index_t channel = row // c.taps, tap = row % c.taps
-    cdef index_t s = tap % c.axis[2].taps, r, t, d, h
-    cdef const segment_t *g
-    cdef const real_t *src
-    cdef real_t *dst
-    tap = tap // c.axis[2].taps
-    r = tap % c.axis[1].taps
-    t = tap // c.axis[1].taps
-    for i in range(rows):
-        dst = out + i * ld
-        for k in range(used):
-            g = segments + k
-            d = g.origin[0] + t * c.axis[0].tap_step
-            h = g.origin[1] + r * c.axis[1].tap_step
-            w = g.origin[2] + s * c.axis[2].tap_step
-            if d < 0 or d >= c.axis[0].n_in or h < 0 or h >= c.axis[1].n_in:
-                zero_run(dst, g.length)
-            else:
-                src = g.image + channel * c.x.c + d * c.x.at[0] + h * c.x.at[1] + w
-                low = 0
-                high = g.length
-                if w < 0:
-                    low = min_index(ceil_div(-w, step), high)
-                if w + (high - 1) * step >= width:
-                    high = max_index(low, ceil_div(width - w, step))
-                if low > 0:
-                    zero_run(dst, low)
-                copy_strided(src + low * step, step, dst + low, high - low)
-                if high < g.length:
-                    zero_run(dst + high, g.length - high)
-            dst += g.length
-        s += 1
-        if s == c.axis[2].taps:
-            s = 0
-            r += 1
-            if r == c.axis[1].taps:
-                r = 0
-                t += 1
-                if t == c.axis[0].taps:
-                    t = 0
-                    channel += 1
-
-
-cdef void fill_im2col_pixels(const void *matrix, index_t row, index_t rows, index_t col,
-                             index_t cols, real_t *out, index_t ld) noexcept nogil:
-    """Channels-last. Row pixel, column (t, r, s, c): runs of channels, over s too where taps touch."""
-    cdef const conv_t *c = <const conv_t *> matrix
-    cdef index_t first_run = col // c.run, last_run = (col + cols - 1) // c.run
-    cdef index_t across = c.axis[2].taps if c.run == c.channels else 1  # runs of a row of taps
-    cdef index_t position[3]
-    cdef index_t origin[3]
-    cdef index_t n = row // c.pixels, rest = row % c.pixels
-    cdef index_t i, run, s, r, t, d, h, w, begin, end, low, high
-    cdef const real_t *src
-    cdef real_t *dst
-    position[2] = rest % c.axis[2].n_out
-    rest = rest // c.axis[2].n_out
-    position[1] = rest % c.axis[1].n_out
-    position[0] = rest // c.axis[1].n_out
-    for i in range(rows):
-        for t in range(3):
-            origin[t] = position[t] * c.axis[t].step + c.axis[t].offset
-        dst = out + i * ld
-        s = first_run % across
-        r = first_run // across % c.axis[1].taps
-        t = first_run // across // c.axis[1].taps
-        for run in range(first_run, last_run + 1):
-            begin = max_index(col - run * c.run, 0)
-            end = min_index(col + cols - run * c.run, c.run)
-            d = origin[0] + t * c.axis[0].tap_step
-            h = origin[1] + r * c.axis[1].tap_step
-            w = origin[2] + s * c.axis[2].tap_step
-            low, high = 0, c.run
-            if d < 0 or d >= c.axis[0].n_in or h < 0 or h >= c.axis[1].n_in:
-                high = 0
-            elif across > 1 or c.axis[2].taps == 1:
-                if w < 0 or w >= c.axis[2].n_in:
-                    high = 0
-            else:
-                low = max_index(0, -w) * c.channels
-                high = min_index(c.run, (c.axis[2].n_in - w) * c.channels)
-            low = min_index(max_index(low, begin), end)
-            high = min_index(max_index(high, low), end)
-            src = c.x.data + n * c.x.n + d * c.x.at[0] + h * c.x.at[1] + w * c.x.at[2]
-            zero_run(dst, low - begin)
-            copy_run(src + low, dst + (low - begin), high - low)
-            zero_run(dst + (high - begin), end - high)
-            dst += end - begin
-            s += 1
-            if s == across:
-                s = 0
-                r += 1
-                if r == c.axis[1].taps:
-                    r = 0
-                    t += 1
-        position[2] += 1
-        if position[2] == c.axis[2].n_out:
-            position[2] = 0
-            position[1] += 1
-            if position[1] == c.axis[1].n_out:
-                position[1] = 0
-                position[0] += 1
-                if position[0] == c.axis[0].n_out:
-                    position[0] = 0
-                    n += 1
+include "window.pxi"
 
 
 # Where a tile goes
@@ -450,18 +316,55 @@ cdef void pack_weights_part(const conv_t *c, index_t part, index_t parts, index_
 
 # Forward and input gradient
 
-cdef void conv_product(const conv_t *c, product_t *p, const real_t *packed) noexcept nogil:
-    """The product that computes one group's `c`."""
+cdef enum:
+    WINDOW = 65536  # elements of a window that is copied, as far as blocks of a few tiles allow
+
+cdef void move_to_columns(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
+                          index_t kc) noexcept nogil:
+    """NCHW: the block's columns are pixels, this part of the sum some channels."""
+    cdef window_t *v = <window_t *> state
+    cdef index_t first = k // v.c.taps, last = (k + kc - 1) // v.c.taps
+    window_move(v, j0, j1 - j0, first, last - first + 1)
+
+
+cdef void move_to_rows(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
+                       index_t kc) noexcept nogil:
+    """Channels-last: the block's rows are pixels; all channels, for the whole sum."""
+    if k == 0:
+        window_move(<window_t *> state, i0, i1 - i0, 0, 0)
+
+
+cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
+    """The product that computes one group; operands are set by conv_task."""
     p.k = c.taps * c.channels
     p.rows_a = p.panels_b = NULL
-    p.a = p.b = p.c = c
     if c.x.channels_last:
         p.m, p.n = c.batch * c.pixels, c.filters
-        p.fill_a, p.panels_b, p.store = fill_im2col_pixels, packed, store_pixels
+        p.fill_a, p.store, p.prepare = fill_im2col_pixels, store_pixels, move_to_rows
     else:
         p.m, p.n = c.filters, c.batch * c.pixels
-        p.rows_a, p.ld_a = packed, weights_ld(c)
-        p.fill_b, p.store = fill_im2col_rows, store_planes
+        p.fill_b, p.store, p.prepare = fill_im2col_rows, store_planes, move_to_columns
+        p.rows_a = c.w  # any: there are rows to read
+
+
+cdef inline index_t conv_window(const conv_t *c, const product_t *p) noexcept nogil:
+    """Elements of a block's window."""
+    if c.x.channels_last:
+        return window_size(c, p.block_m, c.channels)
+    return window_size(c, p.block_n, min_index(c.channels, (KC - 1) // c.taps + 2))
+
+
+cdef void choose_conv_blocks(const conv_t *c, product_t *p, int n_threads) noexcept nogil:
+    """choose_blocks, and windows that fit into L2."""
+    conv_product(c, p)
+    choose_blocks(p, c.groups, n_threads)
+    while conv_window(c, p) > WINDOW:
+        if c.x.channels_last and p.block_m > 4 * MR:
+            p.block_m = p.block_m // 2
+        elif not c.x.channels_last and p.block_n > 4 * NR:
+            p.block_n = ceil_div(p.block_n // 2, NR) * NR
+        else:
+            return
 
 
 cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const real_t *packed,
@@ -469,28 +372,47 @@ cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const 
     cdef index_t group = task // blocks_of(plan)
     cdef conv_t mine = c[0]
     cdef product_t p = plan[0]
+    cdef window_t window
     select_group(&mine, group)
-    conv_product(&mine, &p, packed + group * (weights_size(c, c.filters) // c.groups))
+    packed += group * (weights_size(c, c.filters) // c.groups)
+    window_open(&window, &mine, p.block_m if c.x.channels_last else p.block_n,
+                scratch + scratch_size(&p))
+    p.c = &mine
+    p.a = p.b = p.state = &window
+    if c.x.channels_last:
+        p.panels_b = packed
+    else:
+        p.rows_a, p.ld_a = packed, weights_ld(c)
     product_block(&p, task % blocks_of(plan), 0, p.k, scratch)
 
 
-cdef index_t conv_scratch(const conv_t *c) noexcept nogil:
+cdef index_t conv_scratch(const conv_t *whole, int n_threads) noexcept nogil:
     """Elements of scratch memory that a thread of conv_run needs at most."""
-    return (MC * LDA if c.x.channels_last else 0) + (KC + MR) * NR
+    cdef conv_t c = whole[0]
+    cdef product_t p
+    cdef index_t size
+    c.filters = filters_at_once(whole)
+    choose_conv_blocks(&c, &p, n_threads)
+    size = scratch_size(&p) + conv_window(&c, &p)
+    if whole.filters % c.filters > 0:
+        c.filters = whole.filters % c.filters
+        choose_conv_blocks(&c, &p, n_threads)
+        size = max_index(size, scratch_size(&p) + conv_window(&c, &p))
+    return size
 
 
-cdef void conv_run(const conv_t *whole, real_t *packed, real_t *scratch,
+cdef inline int conv_threads(const conv_t *c, int n_threads) noexcept nogil:
+    return threads_for(c.groups * c.filters * c.batch * c.pixels * c.channels * c.taps // 16,
+                       n_threads)
+
+
+cdef void conv_run(const conv_t *whole, real_t *packed, real_t *scratch, index_t per_thread,
                    int n_threads) noexcept nogil:
     """All groups and filters, by blocks of filters whose weights fit."""
     cdef conv_t c = whole[0]
     cdef product_t plan
-    cdef index_t at_once = filters_at_once(whole), done = 0, tasks, task, per_thread
-    cdef index_t work = c.groups * c.filters * c.batch * c.pixels * c.channels * c.taps
+    cdef index_t at_once = filters_at_once(whole), done = 0, tasks, task
     cdef int threads, part
-    if c.batch * c.pixels == 0:
-        return
-    n_threads = threads_for(work // 16, n_threads)
-    per_thread = conv_scratch(whole)
     while done < whole.filters:
         c.filters = min_index(at_once, whole.filters - done)
         c.w = whole.w + done * whole.w_filter
@@ -503,8 +425,7 @@ cdef void conv_run(const conv_t *whole, real_t *packed, real_t *scratch,
         else:
             for part in prange(threads, num_threads=threads, schedule="static"):
                 pack_weights_part(&c, part, threads, c.filters, packed)
-        conv_product(&c, &plan, packed)
-        choose_blocks(&plan, c.groups, n_threads)
+        choose_conv_blocks(&c, &plan, n_threads)
         tasks = c.groups * blocks_of(&plan)
         threads = <int> min_index(n_threads, tasks)
         if threads == 1:
@@ -521,14 +442,18 @@ def conv(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, activ
     """Forward convolution by implicit GEMM."""
     cdef conv_t c
     cdef workspace_t workspace
-    cdef index_t packed
+    cdef index_t packed, per_thread
     set_forward(&c, x, w, y, dims)
     c.bias = pointer(b)
     c.relu = activation is not None
+    join_axes(&c)
+    n_threads = conv_threads(&c, n_threads)
     packed = padded(weights_size(&c, filters_at_once(&c)))
-    workspace = acquire((packed + n_threads * conv_scratch(&c)) * sizeof(real_t))
+    per_thread = conv_scratch(&c, n_threads)
+    workspace = acquire((packed + n_threads * per_thread) * sizeof(real_t))
     with nogil:
-        conv_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + packed, n_threads)
+        conv_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + packed, per_thread,
+                 n_threads)
     release(workspace)
 
 
@@ -583,6 +508,7 @@ cdef void set_gradient(conv_t *c, const conv_t *forward, index_t phase) noexcept
         c.y.data += at[i] * c.y.at[i]
         c.y.at[i] *= forward.axis[i].step
     complete(c)
+    join_axes(c)
 
 
 cdef void fill_constant(const conv_t *c) noexcept nogil:
@@ -601,25 +527,27 @@ def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx
     """dx = the convolution's input gradient (+ b by channel), phase by phase of the stride."""
     cdef conv_t forward, c
     cdef workspace_t workspace
-    cdef index_t packed, phases = 1, phase
+    cdef index_t packed = 0, per_thread = 0, phases = 1, phase
     cdef int i
     set_forward(&forward, dx, w, dy, dims)
     forward.bias = pointer(b)
-    c = forward  # all taps, dy's format: the largest phase
-    c.x, c.y = forward.y, forward.x
-    c.channels, c.filters = forward.filters, forward.channels
-    packed = padded(weights_size(&c, filters_at_once(&c)))
-    workspace = acquire((packed + n_threads * conv_scratch(&c)) * sizeof(real_t))
+    n_threads = conv_threads(&forward, n_threads)
     for i in range(3):
         phases *= forward.axis[i].step
+    for phase in range(phases):
+        set_gradient(&c, &forward, phase)
+        if c.taps * c.pixels > 0:
+            packed = max_index(packed, padded(weights_size(&c, filters_at_once(&c))))
+            per_thread = max_index(per_thread, conv_scratch(&c, n_threads))
+    workspace = acquire((packed + n_threads * per_thread) * sizeof(real_t))
     with nogil:
         for phase in range(phases):
             set_gradient(&c, &forward, phase)
             if c.taps == 0:
                 fill_constant(&c)
-            else:
+            elif c.pixels > 0:
                 conv_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + packed,
-                         n_threads)
+                         per_thread, n_threads)
     release(workspace)
 
 
@@ -675,16 +603,6 @@ cdef void fill_dy_rows(const void *matrix, index_t row, index_t rows, index_t co
         cols -= count
 
 
-cdef void fill_x_rows(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
-                      real_t *out, index_t ld) noexcept nogil:
-    fill_im2col_rows(&(<const weight_grad_t *> matrix).conv, row, rows, col, cols, out, ld)
-
-
-cdef void fill_x_pixels(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
-                        real_t *out, index_t ld) noexcept nogil:
-    fill_im2col_pixels(&(<const weight_grad_t *> matrix).conv, row, rows, col, cols, out, ld)
-
-
 cdef inline index_t weight_offset(const weight_grad_t *g, index_t channel,
                                   index_t tap) noexcept nogil:
     cdef index_t s = tap % g.conv.axis[2].taps
@@ -715,18 +633,30 @@ cdef void store_weights(const void *matrix, index_t row, index_t rows, index_t c
                 out[offsets[i]] = tile[i * NR + j] + (0 if first else out[offsets[i]])
 
 
+cdef void move_to_sum(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
+                      index_t kc) noexcept nogil:
+    """This part of the sum is a run of pixels; NCHW: the block's rows are some channels."""
+    cdef window_t *v = <window_t *> state
+    cdef index_t first = i0 // v.c.taps, last = (i1 - 1) // v.c.taps
+    window_move(v, k, kc, 0 if v.c.x.channels_last else first, last - first + 1)
+
+
 cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nogil:
+    """The product that computes one group; operands are set by weight_grad_task."""
     cdef const conv_t *c = &g.conv
     p.k = c.batch * c.pixels
     p.rows_a = p.panels_b = NULL
-    p.a = p.b = p.c = g
-    p.store = store_weights
+    p.store, p.prepare = store_weights, move_to_sum
     if c.x.channels_last:
         p.m, p.n = c.filters, c.channels * c.taps
-        p.fill_a, p.fill_b = fill_dy_rows, fill_x_pixels
+        p.fill_a, p.fill_b = fill_dy_rows, fill_im2col_pixels
     else:
         p.m, p.n = c.channels * c.taps, c.filters
-        p.fill_a, p.fill_b = fill_x_rows, fill_dy_columns
+        p.fill_a, p.fill_b = fill_im2col_rows, fill_dy_columns
+
+
+cdef inline index_t weight_grad_window(const conv_t *c, const product_t *p) noexcept nogil:
+    return window_size(c, min_index(KC, p.k), min_index(c.channels, (p.block_m - 1) // c.taps + 2))
 
 
 cdef void weight_grad_task(const weight_grad_t *g, const product_t *plan, index_t task,
@@ -736,10 +666,16 @@ cdef void weight_grad_task(const weight_grad_t *g, const product_t *plan, index_
     cdef index_t parts = ceil_div(plan.k, KC)
     cdef weight_grad_t mine = g[0]
     cdef product_t p = plan[0]
+    cdef window_t window
     mine.conv.x.data += group * g.conv.channels * g.conv.x.c
     mine.conv.y.data += group * g.conv.filters * g.conv.y.c
     mine.out += chunk * size + group * g.conv.filters * g.filter
-    weight_grad_product(&mine, &p)
+    window_open(&window, &mine.conv, min_index(KC, p.k), scratch + scratch_size(plan))
+    p.state = &window
+    p.c = &mine
+    p.a, p.b = &window, &mine
+    if g.conv.x.channels_last:
+        p.a, p.b = &mine, &window
     product_block(&p, block, parts * chunk // chunks * KC,
                   min_index(parts * (chunk + 1) // chunks * KC, p.k), scratch)
 
@@ -802,7 +738,8 @@ cdef void sum_pixels(const conv_t *c, real_t *out, int n_threads) noexcept nogil
 
 cdef void weight_grad_run(const weight_grad_t *g, const product_t *p, real_t *dw, index_t size,
                           index_t chunks, real_t *scratch, int n_threads) noexcept nogil:
-    cdef index_t tasks = chunks * g.conv.groups * blocks_of(p), task, per_thread = scratch_size(p)
+    cdef index_t tasks = chunks * g.conv.groups * blocks_of(p), task
+    cdef index_t per_thread = scratch_size(p) + weight_grad_window(&g.conv, p)
     cdef int threads = <int> min_index(n_threads, tasks)
     if threads == 1:
         for task in range(tasks):
@@ -830,6 +767,7 @@ def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray 
             sum_pixels(&g.conv, pdb, n_threads)
     if dw is None:
         return
+    join_axes(&g.conv)
     set_image(&weights, dw)
     size = cnp.PyArray_SIZE(dw)
     g.filter, g.channel = weights.n, weights.c
@@ -841,7 +779,8 @@ def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray 
     chunks = chunks_for(&g.conv)
     choose_blocks(&p, chunks * g.conv.groups, n_threads)
     partial = padded(size) * chunks if chunks > 1 else 0
-    workspace = acquire((partial + n_threads * scratch_size(&p)) * sizeof(real_t))
+    workspace = acquire((partial + n_threads * (scratch_size(&p) + weight_grad_window(&g.conv, &p)))
+                        * sizeof(real_t))
     g.out = <real_t *> workspace.data if chunks > 1 else weights.data
     with nogil:
         weight_grad_run(&g, &p, weights.data, size, chunks,

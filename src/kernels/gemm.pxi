@@ -21,15 +21,21 @@
 # Tried: A interleaved by MR as in BLIS: the same 236 GFLOP/s of 242 in L1, and every row-major source would
 # need a transposing copy. Splat as 0 + x: the addition survives (-0), half the speed.
 
-# out[i * ld + j] = matrix[row + i, col + j] for i < rows, j < cols
+# out[i * ld + j] = matrix[row + i, col + j] for i < rows, j < cols. A fill may write up to VL - 1
+# elements past a row's end; columns of a panel beyond cols are multiplied and never stored.
 ctypedef void (*fill_t)(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
                         real_t *out, index_t ld) noexcept nogil
 # C[row + i, col + j] = or += tile[i * NR + j] for i < rows, j < cols; first, last: of the sum's parts
 ctypedef void (*store_t)(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
                          const real_t *tile, bint first, bint last) noexcept nogil
+# Called before each part of a block's sum: rows i0 <= i < i1, columns j0 <= j < j1, k ... k + kc
+ctypedef void (*prepare_t)(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
+                           index_t kc) noexcept nogil
 
 cdef struct product_t:
     index_t m, n, k
+    prepare_t prepare       # or NULL
+    void *state
     fill_t fill_a
     const void *a
     const real_t *rows_a    # instead of fill_a: rows that lie in memory as the kernel wants them,
@@ -108,7 +114,7 @@ cdef void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_
 
 cdef index_t scratch_size(const product_t *p) noexcept nogil:
     """Elements of scratch memory that a thread needs."""
-    return (0 if p.rows_a != NULL else p.block_m * LDA) + (KC + MR) * NR
+    return (0 if p.rows_a != NULL else p.block_m * LDA + VL) + (KC + MR) * NR + VL
 
 
 cdef void choose_blocks(product_t *p, index_t tasks, int n_threads) noexcept nogil:
@@ -140,7 +146,7 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
     cdef index_t j0 = block % across * p.block_n, j1 = min_index(j0 + p.block_n, p.n)
     cdef real_t *tile = scratch
     cdef real_t *panel = tile + MR * NR
-    cdef real_t *buffer = panel + KC * NR
+    cdef real_t *buffer = panel + KC * NR + VL
     cdef const real_t *a
     cdef const real_t *b
     cdef index_t k, kc, j, cols, i, rows, lda, group, groups = ceil_div(i1 - i0, MR)
@@ -150,6 +156,8 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
         kc = min_index(KC, k_end - k)
         first = k == k_begin
         last = k + kc == k_end
+        if p.prepare != NULL:
+            p.prepare(p.state, i0, i1, j0, j1, k, kc)
         if p.rows_a != NULL:
             a = p.rows_a + i0 * p.ld_a + k
             lda = p.ld_a
@@ -163,8 +171,6 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
             if p.panels_b != NULL:
                 b = p.panels_b + j * p.k + k * NR
             else:
-                if cols < NR:
-                    memset(panel, 0, kc * NR * sizeof(real_t))
                 p.fill_b(p.b, k, kc, j, cols, panel, NR)
                 b = panel
             i = 0
@@ -337,6 +343,7 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
         p.m, p.n = p.n, p.m
         result.row, result.col = result.col, result.row
         result.addend_row, result.addend_col = result.addend_col, result.addend_row
+    p.prepare = NULL
     p.fill_a, p.a, p.rows_a = fill_dense, &left, NULL
     p.fill_b, p.b, p.panels_b = fill_dense, &right, NULL
     p.store, p.c = store_dense, &result
