@@ -176,70 +176,79 @@ cdef inline bint is_plane(const conv_t *c) noexcept nogil:
             and (c.axis[0].n_out == 1 or c.y.at[0] == c.axis[1].n_out * c.axis[2].n_out))
 
 
+cdef void store_strided(real_t *out, index_t stride, const real_t *sums, real_t bias, index_t n,
+                        bint first, bint relu) noexcept nogil:
+    cdef index_t j
+    cdef real_t v
+    for j in range(n):
+        v = sums[j] + bias
+        if not first:
+            v = v + out[j * stride]
+        out[j * stride] = relu1(v) if relu else v
+
+
 cdef void store_planes(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
                        const real_t *tile, bint first, bint last) noexcept nogil:
     """Rows filters, columns pixels: a tile's row is a run of a plane, or of several images' planes."""
     cdef const conv_t *c = <const conv_t *> matrix
-    cdef index_t i, j
-    cdef index_t offsets[NR]
-    cdef bint together = is_plane(c) and col % c.pixels + cols <= c.pixels
+    cdef bint relu = last and c.relu
+    cdef index_t i, j, k, n
+    cdef index_t starts[NR]
+    cdef index_t lengths[NR]
+    cdef index_t runs = 0
+    cdef index_t unit = c.pixels if is_plane(c) else c.axis[2].n_out
     cdef real_t *out
     cdef const real_t *t
-    cdef real_t bias, v
-    if together:
-        offsets[0] = pixel_offset(c, col)
-    else:
-        for j in range(cols):
-            offsets[j] = pixel_offset(c, col + j)
+    cdef real_t bias
+    j = 0
+    while j < cols:
+        starts[runs] = pixel_offset(c, col + j)
+        lengths[runs] = min_index(cols - j, unit - (col + j) % unit)
+        j += lengths[runs]
+        runs += 1
     for i in range(rows):
         out = c.y.data + (row + i) * c.y.c
         t = tile + i * NR
-        bias = c.bias[row + i] if c.bias != NULL else 0
-        if together:
-            out += offsets[0]
-            if first:
-                for j in range(cols):
-                    out[j] = t[j] + bias
+        bias = c.bias[row + i] if c.bias != NULL and first else 0
+        for k in range(runs):
+            n = lengths[k]
+            if c.y.at[2] == 1:
+                store_run(out + starts[k], t, NULL, 1, 0, bias, n, first, relu)
             else:
-                for j in range(cols):
-                    out[j] = out[j] + t[j]
-            if last and c.relu:
-                for j in range(cols):
-                    out[j] = relu1(out[j])
-        else:
-            for j in range(cols):
-                v = t[j] + (bias if first else out[offsets[j]])
-                out[offsets[j]] = relu1(v) if last and c.relu else v
+                store_strided(out + starts[k], c.y.at[2], t, bias, n, first, relu)
+            t += n
+
+
+cdef void touch_planes(const void *matrix, index_t row, index_t rows, index_t col,
+                       index_t cols) noexcept nogil:
+    cdef const conv_t *c = <const conv_t *> matrix
+    cdef index_t i
+    cdef const real_t *out
+    if is_plane(c) and col % c.pixels + cols <= c.pixels:
+        out = c.y.data + pixel_offset(c, col)
+        for i in range(row, row + rows):
+            prefetch_for_write(out + i * c.y.c, cols)
 
 
 cdef void store_pixels(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
                        const real_t *tile, bint first, bint last) noexcept nogil:
     """Rows pixels, columns filters: a tile's row is a run of one pixel's channels."""
     cdef const conv_t *c = <const conv_t *> matrix
+    cdef bint relu = last and c.relu
     cdef index_t i, j
     cdef real_t *out
     cdef const real_t *t
-    cdef const real_t *bias = c.bias + col
-    cdef real_t v
+    cdef const real_t *bias = NULL
+    if c.bias != NULL and first:
+        bias = c.bias + col
     for i in range(rows):
         out = c.y.data + pixel_offset(c, row + i) + col * c.y.c
         t = tile + i * NR
-        if c.y.c != 1:
-            for j in range(cols):
-                v = t[j] + (out[j * c.y.c] if not first else bias[j] if c.bias != NULL else 0)
-                out[j * c.y.c] = relu1(v) if last and c.relu else v
+        if c.y.c == 1:
+            store_run(out, t, bias, 1, 1, 0, cols, first, relu)
             continue
-        if not first:
-            for j in range(cols):
-                out[j] = out[j] + t[j]
-        elif c.bias != NULL:
-            for j in range(cols):
-                out[j] = t[j] + bias[j]
-        else:
-            copy_run(t, out, cols)
-        if last and c.relu:
-            for j in range(cols):
-                out[j] = relu1(out[j])
+        for j in range(cols):
+            store_strided(out + j * c.y.c, 1, t + j, bias[j] if bias != NULL else 0, 1, first, relu)
 
 
 # Weights
@@ -281,7 +290,7 @@ cdef void pack_panel(const conv_t *c, index_t filter, index_t filters, real_t *o
 cdef inline index_t weights_ld(const conv_t *c) noexcept nogil:
     """Elements from one filter's packed weights to the next: no multiple of 256 bytes."""
     cdef index_t line = 64 // sizeof(real_t), lines = ceil_div(c.channels * c.taps, line)
-    return (lines | 1) * line
+    return (lines | 1) * line + 1
 
 
 cdef index_t weights_size(const conv_t *c, index_t filters) noexcept nogil:
@@ -338,12 +347,14 @@ cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
     """The product that computes one group; operands are set by conv_task."""
     p.k = c.taps * c.channels
     p.rows_a = p.panels_b = NULL
+    p.touch_b = p.touch_c = NULL
     if c.x.channels_last:
         p.m, p.n = c.batch * c.pixels, c.filters
         p.fill_a, p.store, p.prepare = fill_im2col_pixels, store_pixels, move_to_rows
     else:
         p.m, p.n = c.filters, c.batch * c.pixels
         p.fill_b, p.store, p.prepare = fill_im2col_rows, store_planes, move_to_columns
+        p.touch_c = touch_planes
         p.rows_a = c.w  # any: there are rows to read
 
 
@@ -383,6 +394,8 @@ cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const 
         p.panels_b = packed
     else:
         p.rows_a, p.ld_a = packed, weights_ld(c)
+        if window.direct:
+            p.touch_b = touch_im2col_rows
     product_block(&p, task % blocks_of(plan), 0, p.k, scratch)
 
 
@@ -646,6 +659,7 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
     cdef const conv_t *c = &g.conv
     p.k = c.batch * c.pixels
     p.rows_a = p.panels_b = NULL
+    p.touch_b = p.touch_c = NULL
     p.store, p.prepare = store_weights, move_to_sum
     if c.x.channels_last:
         p.m, p.n = c.filters, c.channels * c.taps

@@ -97,16 +97,12 @@ cdef inline void streams_product(const int streams, const real_t **x, const inde
         vstore(out + i * VL, sums[i])
 
 
-cdef inline void store_run(const conv_t *c, const real_t *sums, real_t *out, index_t stride,
-                           index_t n, real_t bias) noexcept nogil:
-    cdef index_t i
-    cdef real_t v
-    if stride == 1 and n == VL and not c.relu:
-        vstore(out, vload(sums) + vsplat(bias))
-        return
-    for i in range(n):
-        v = sums[i] + bias
-        out[i * stride] = relu1(v) if c.relu else v
+cdef inline void store_stream(const conv_t *c, real_t *out, const real_t *sums, index_t n,
+                              real_t bias) noexcept nogil:
+    if c.y.at[2] == 1:
+        store_run(out, sums, NULL, 1, 0, bias, n, True, c.relu)
+    else:
+        store_strided(out, c.y.at[2], sums, bias, n, True, c.relu)
 
 
 cdef void depthwise_plane(const conv_t *c, const strip_t *s, index_t task, const index_t *offsets,
@@ -140,12 +136,12 @@ cdef void depthwise_plane(const conv_t *c, const strip_t *s, index_t task, const
                     if used == STREAMS:
                         streams_product(STREAMS, x, offsets, weights, c.taps, sums)
                         for used in range(STREAMS):
-                            store_run(c, sums + used * VL, out[used], c.y.at[2], left[used], bias)
+                            store_stream(c, out[used], sums + used * VL, left[used], bias)
                         used = 0
             while used > 0:
                 used -= 1
                 streams_product(1, &x[used], offsets, weights, c.taps, sums)
-                store_run(c, sums, out[used], c.y.at[2], left[used], bias)
+                store_stream(c, out[used], sums, left[used], bias)
             p += rows
 
 

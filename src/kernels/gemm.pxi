@@ -28,6 +28,11 @@ ctypedef void (*fill_t)(const void *matrix, index_t row, index_t rows, index_t c
 # C[row + i, col + j] = or += tile[i * NR + j] for i < rows, j < cols; first, last: of the sum's parts
 ctypedef void (*store_t)(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
                          const real_t *tile, bint first, bint last) noexcept nogil
+# Bring the same part of a matrix into the cache: the next panel's rows of B while this one is
+# multiplied, C's tile while its sums are formed. Rows that lie pages apart are beyond the hardware's
+# prefetching (n = 2048: 149 GFLOP/s without, see docs/performance.md).
+ctypedef void (*touch_t)(const void *matrix, index_t row, index_t rows, index_t col,
+                         index_t cols) noexcept nogil
 # Called before each part of a block's sum: rows i0 <= i < i1, columns j0 <= j < j1, k ... k + kc
 ctypedef void (*prepare_t)(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
                            index_t kc) noexcept nogil
@@ -43,7 +48,9 @@ cdef struct product_t:
     fill_t fill_b
     const void *b
     const real_t *panels_b  # instead of fill_b: all panels, packed [n / NR][k][NR]
+    touch_t touch_b         # or NULL
     store_t store
+    touch_t touch_c         # or NULL
     const void *c
     index_t block_m, block_n
 
@@ -149,7 +156,7 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
     cdef real_t *buffer = panel + KC * NR + VL
     cdef const real_t *a
     cdef const real_t *b
-    cdef index_t k, kc, j, cols, i, rows, lda, group, groups = ceil_div(i1 - i0, MR)
+    cdef index_t k, kc, j, cols, i, rows, lda, ahead, group, groups = ceil_div(i1 - i0, MR)
     cdef bint first, last
     k = k_begin
     while k < k_end:
@@ -176,6 +183,12 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
             i = 0
             for group in range(groups):
                 rows = (i1 - i0) * (group + 1) // groups - i
+                if p.touch_c != NULL:
+                    p.touch_c(p.c, i0 + i, rows, j, cols)
+                if p.touch_b != NULL and j + NR < j1:
+                    ahead = kc * group // groups
+                    p.touch_b(p.b, k + ahead, kc * (group + 1) // groups - ahead, j + NR,
+                              min_index(NR, j1 - j - NR))
                 tile_product(<int> rows, cols, kc, a + i * lda, lda, b, tile)
                 p.store(p.c, i0 + i, rows, j, cols, tile, first, last)
                 i += rows
@@ -242,6 +255,14 @@ cdef void fill_dense(const void *matrix, index_t row, index_t rows, index_t col,
                 out[i * ld + j] = src[i * m.row + j * m.col]
 
 
+cdef void touch_dense(const void *matrix, index_t row, index_t rows, index_t col,
+                      index_t cols) noexcept nogil:
+    cdef const dense_t *m = <const dense_t *> matrix
+    cdef index_t i
+    for i in range(row, row + rows):
+        prefetch_run(m.data + i * m.row + col, cols)
+
+
 cdef struct dense_result_t:
     real_t *data
     index_t row, col            # strides
@@ -251,36 +272,75 @@ cdef struct dense_result_t:
     bint relu
 
 
+cdef inline vec_t finish(vec_t sums, vec_t old, bint first, bint relu) noexcept nogil:
+    if not first:
+        sums = sums + old
+    return vrelu(sums) if relu else sums
+
+
+cdef inline void store_run(real_t *out, const real_t *sums, const real_t *addend, real_t alpha,
+                           real_t beta, real_t bias, index_t n, bint first,
+                           bint relu) noexcept nogil:
+    """out[:n] = (out if not first) + alpha sums + beta addend + bias; addend may be NULL.
+
+    In whole vectors of sums; the last elements of out and addend by way of a buffer.
+    """
+    cdef real_t old[VL]
+    cdef real_t extra[VL]
+    cdef vec_t v
+    cdef index_t j = 0, k
+    while j + VL <= n:
+        v = vsplat(alpha) * vload(sums + j) + vsplat(bias)
+        if addend != NULL:
+            v = v + vsplat(beta) * vload(addend + j)
+        vstore(out + j, finish(v, v if first else vload(out + j), first, relu))
+        j += VL
+    if j < n:
+        for k in range(VL):
+            old[k] = extra[k] = 0
+        if not first:
+            for k in range(n - j):
+                old[k] = out[j + k]
+        v = vsplat(alpha) * vload(sums + j) + vsplat(bias)
+        if addend != NULL:
+            for k in range(n - j):
+                extra[k] = addend[j + k]
+            v = v + vsplat(beta) * vload(extra)
+        vstore(old, finish(v, vload(old), first, relu))
+        for k in range(n - j):
+            out[j + k] = old[k]
+
+
 cdef void store_dense(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
                       const real_t *tile, bint first, bint last) noexcept nogil:
     cdef const dense_result_t *c = <const dense_result_t *> matrix
-    cdef bint add = c.addend != NULL and first
+    cdef bint add = c.addend != NULL and first, relu = last and c.relu
     cdef index_t i, j
     cdef real_t *out
-    cdef const real_t *addend
+    cdef const real_t *addend = NULL
     cdef real_t v
     for i in range(rows):
         out = c.data + (row + i) * c.row + col * c.col
-        addend = c.addend + (row + i) * c.addend_row + col * c.addend_col
-        if c.col == 1 and c.addend_col == 1:
-            for j in range(cols):
-                v = c.alpha * tile[i * NR + j]
-                if add:
-                    v = v + c.beta * addend[j]
-                if not first:
-                    v = v + out[j]
-                out[j] = v
-        else:
-            for j in range(cols):
-                v = c.alpha * tile[i * NR + j]
-                if add:
-                    v = v + c.beta * addend[j * c.addend_col]
-                if not first:
-                    v = v + out[j * c.col]
-                out[j * c.col] = v
-        if last and c.relu:
-            for j in range(cols):
-                out[j * c.col] = relu1(out[j * c.col])
+        if add:
+            addend = c.addend + (row + i) * c.addend_row + col * c.addend_col
+        if c.col == 1 and (not add or c.addend_col == 1):
+            store_run(out, tile + i * NR, addend, c.alpha, c.beta, 0, cols, first, relu)
+            continue
+        for j in range(cols):
+            v = c.alpha * tile[i * NR + j]
+            if add:
+                v = v + c.beta * addend[j * c.addend_col]
+            if not first:
+                v = v + out[j * c.col]
+            out[j * c.col] = relu1(v) if relu else v
+
+
+cdef void touch_dense_result(const void *matrix, index_t row, index_t rows, index_t col,
+                             index_t cols) noexcept nogil:
+    cdef const dense_result_t *c = <const dense_result_t *> matrix
+    cdef index_t i
+    for i in range(row, row + rows):
+        prefetch_for_write(c.data + i * c.row + col, cols)
 
 
 cdef void gemm_task(const product_t *p, index_t task, index_t a_batch, index_t b_batch,
@@ -347,6 +407,11 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     p.fill_a, p.a, p.rows_a = fill_dense, &left, NULL
     p.fill_b, p.b, p.panels_b = fill_dense, &right, NULL
     p.store, p.c = store_dense, &result
+    p.touch_b = p.touch_c = NULL
+    if right.col == 1:
+        p.touch_b = touch_dense
+    if result.col == 1:
+        p.touch_c = touch_dense_result
     threads = threads_for(batch * p.m * p.n * p.k // 16, n_threads)
     choose_blocks(&p, batch, threads)
     tasks = batch * blocks_of(&p)

@@ -44,7 +44,8 @@ cdef extern from "simd.h" nogil:
     real_t vsum(vec_t v)
     vec_t veven(vec_t a, vec_t b)
     void vtranspose(const real_t *src, Py_ssize_t src_stride, real_t *dst, Py_ssize_t dst_stride)
-    void vprefetch(const real_t *p)
+    void prefetch_run(const real_t *p, Py_ssize_t n)
+    void prefetch_for_write(const real_t *p, Py_ssize_t n)
 
 include "common.pxi"
 include "gemm.pxi"

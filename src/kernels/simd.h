@@ -48,7 +48,7 @@ enum {
     /* A panel of b, KC x NR, lies in L1 (32 KB at 64-byte vectors); a block of a, MC x KC, in L2. */
     KC = 256,
     MC = 24 * 14,
-    LDA = KC + 64 / (int)sizeof(real_t), /* its rows, padded: powers of two would share cache sets */
+    LDA = KC + 64 / (int)sizeof(real_t) + 1, /* its rows, padded: powers of two would share cache sets */
 };
 
 /* An integer vector of the lanes' width: what comparisons give. */
@@ -123,6 +123,14 @@ INLINE void vtranspose(const real_t *src, ptrdiff_t src_stride, real_t *dst, ptr
     }
     for (int i = 0; i < VL; i++) vstore(dst + i * dst_stride, r[i]);
 }
-INLINE void vprefetch(const real_t *p) { __builtin_prefetch(p); }
+/* Every cache line of n elements: to read it soon from L2, to write it soon. */
+INLINE void prefetch_run(const real_t *p, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += 64 / (int)sizeof(real_t)) __builtin_prefetch(p + i, 0, 2);
+    __builtin_prefetch(p + n - 1, 0, 2);
+}
+INLINE void prefetch_for_write(const real_t *p, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += 64 / (int)sizeof(real_t)) __builtin_prefetch(p + i, 1, 3);
+    __builtin_prefetch(p + n - 1, 1, 3);
+}
 
 #endif

@@ -256,6 +256,18 @@ cdef void fill_im2col_rows(const void *matrix, index_t row, index_t rows, index_
             plane += v.channel_step
 
 
+cdef void touch_im2col_rows(const void *matrix, index_t row, index_t rows, index_t col,
+                            index_t cols) noexcept nogil:
+    """The first run of each row: all of it where rows are long, as they are where this pays."""
+    cdef const window_t *v = <const window_t *> matrix
+    cdef index_t width = v.c.axis[2].n_out, i
+    cdef index_t start = v.rows[col // width - v.first_row] + col % width
+    cols = min_index(cols, width - col % width)
+    for i in range(row, row + rows):
+        prefetch_run(v.data + (i // v.c.taps - v.first_channel) * v.channel_step
+                     + v.taps[i % v.c.taps] + start, cols)
+
+
 cdef void fill_im2col_pixels(const void *matrix, index_t row, index_t rows, index_t col,
                              index_t cols, real_t *out, index_t ld) noexcept nogil:
     """Channels-last. Row pixel, column (t, r, s, c): runs of channels, over s too if joined."""
