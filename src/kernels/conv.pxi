@@ -253,7 +253,7 @@ cdef void store_pixels(const void *matrix, index_t row, index_t rows, index_t co
 
 # Weights
 
-cdef void pack_rows(const conv_t *c, index_t filter, index_t ld, real_t *out) noexcept nogil:
+cdef void pack_rows(const conv_t *c, index_t filter, real_t *out) noexcept nogil:
     """The row (c, t, r, s) of one filter."""
     cdef index_t channel, t, r, s, i = 0
     cdef const real_t *w = c.w + filter * c.w_filter
@@ -309,18 +309,27 @@ cdef index_t filters_at_once(const conv_t *c) noexcept nogil:
 cdef void pack_weights_part(const conv_t *c, index_t part, index_t parts, index_t filters,
                             real_t *packed) noexcept nogil:
     """Part `part` of the first `filters` filters of all groups."""
-    cdef index_t unit = NR if c.x.channels_last else 1
+    cdef index_t unit = NR if c.x.channels_last or c.taps == 1 else 1
     cdef index_t per_group = ceil_div(filters, unit), units = c.groups * per_group, u, filter
-    cdef index_t size = weights_size(c, filters) // units
+    cdef index_t group_size = weights_size(c, filters) // c.groups, ld = weights_ld(c)
     cdef conv_t group
+    cdef dense_t m
+    cdef real_t *out
+    m.row, m.col = c.w_filter, c.w_channel
     for u in range(units * part // parts, units * (part + 1) // parts):
         group = c[0]
         group.w = c.w + u // per_group * c.w_group
+        out = packed + u // per_group * group_size
         filter = u % per_group * unit
         if c.x.channels_last:
-            pack_panel(&group, filter, min_index(NR, filters - filter), packed + u * size)
+            pack_panel(&group, filter, min_index(NR, filters - filter),
+                       out + filter * c.taps * c.channels)
+        elif c.taps == 1:
+            m.data = group.w
+            fill_dense(&m, filter, min_index(NR, filters - filter), 0, c.channels,
+                       out + filter * ld, ld)
         else:
-            pack_rows(&group, filter, size, packed + u * size)
+            pack_rows(&group, filter, out + filter * ld)
 
 
 # Forward and input gradient
@@ -624,26 +633,28 @@ cdef inline index_t weight_offset(const weight_grad_t *g, index_t channel,
             + tap % g.conv.axis[1].taps * g.at[1] + s * g.at[2])
 
 
-cdef void store_weights(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
-                        const real_t *tile, bint first, bint last) noexcept nogil:
-    cdef const weight_grad_t *g = <const weight_grad_t *> matrix
+cdef void scatter_weights(const weight_grad_t *g, index_t row, index_t rows, index_t col,
+                          index_t cols, const real_t *block) noexcept nogil:
+    """A finished block of the product, rows x cols, to its places in dw."""
     cdef index_t i, j, taps = g.conv.taps, channels = g.conv.channels
-    cdef index_t offsets[NR + MR]
     cdef real_t *out
     if g.conv.x.channels_last:
+        if g.channel == 1 and (taps == 1 or g.at[2] == channels):  # dw has the product's order
+            for i in range(rows):
+                copy_run(block + i * cols, g.out + (row + i) * g.filter + col, cols)
+            return
         for j in range(cols):
-            offsets[j] = weight_offset(g, (col + j) % channels, (col + j) // channels)
-        for i in range(rows):
-            out = g.out + (row + i) * g.filter
-            for j in range(cols):
-                out[offsets[j]] = tile[i * NR + j] + (0 if first else out[offsets[j]])
+            out = g.out + row * g.filter + weight_offset(g, (col + j) % channels,
+                                                         (col + j) // channels)
+            for i in range(rows):
+                out[i * g.filter] = block[i * cols + j]
+    elif g.channel == taps and (taps == 1 or g.at[2] == 1):
+        fill_transposed(block, cols, cols, rows, g.out + col * g.filter + row, g.filter)
     else:
         for i in range(rows):
-            offsets[i] = weight_offset(g, (row + i) // taps, (row + i) % taps)
-        for j in range(cols):
-            out = g.out + (col + j) * g.filter
-            for i in range(rows):
-                out[offsets[i]] = tile[i * NR + j] + (0 if first else out[offsets[i]])
+            out = g.out + col * g.filter + weight_offset(g, (row + i) // taps, (row + i) % taps)
+            for j in range(cols):
+                out[j * g.filter] = block[i * cols + j]
 
 
 cdef void move_to_sum(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
@@ -660,7 +671,7 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
     p.k = c.batch * c.pixels
     p.rows_a = p.panels_b = NULL
     p.touch_b = p.touch_c = NULL
-    p.store, p.prepare = store_weights, move_to_sum
+    p.store, p.prepare = store_dense, move_to_sum
     if c.x.channels_last:
         p.m, p.n = c.filters, c.channels * c.taps
         p.fill_a, p.fill_b = fill_dy_rows, fill_im2col_pixels
@@ -673,25 +684,37 @@ cdef inline index_t weight_grad_window(const conv_t *c, const product_t *p) noex
     return window_size(c, min_index(KC, p.k), min_index(c.channels, (p.block_m - 1) // c.taps + 2))
 
 
+cdef inline index_t weight_grad_scratch(const weight_grad_t *g, const product_t *p) noexcept nogil:
+    return (padded(scratch_size(p)) + padded(p.block_m * p.block_n)
+            + weight_grad_window(&g.conv, p))
+
+
 cdef void weight_grad_task(const weight_grad_t *g, const product_t *plan, index_t task,
                            index_t chunks, index_t size, real_t *scratch) noexcept nogil:
     cdef index_t block = task % blocks_of(plan), rest = task // blocks_of(plan)
     cdef index_t group = rest % g.conv.groups, chunk = rest // g.conv.groups
-    cdef index_t parts = ceil_div(plan.k, KC)
+    cdef index_t parts = ceil_div(plan.k, KC), i0, i1, j0, j1
     cdef weight_grad_t mine = g[0]
     cdef product_t p = plan[0]
     cdef window_t window
+    cdef dense_result_t result
+    cdef real_t *sums = scratch + padded(scratch_size(plan))
     mine.conv.x.data += group * g.conv.channels * g.conv.x.c
     mine.conv.y.data += group * g.conv.filters * g.conv.y.c
     mine.out += chunk * size + group * g.conv.filters * g.filter
-    window_open(&window, &mine.conv, min_index(KC, p.k), scratch + scratch_size(plan))
+    window_open(&window, &mine.conv, min_index(KC, p.k), sums + padded(p.block_m * p.block_n))
     p.state = &window
-    p.c = &mine
     p.a, p.b = &window, &mine
     if g.conv.x.channels_last:
         p.a, p.b = &mine, &window
+    # The block's sum is formed in scratch memory, row after row, and goes to dw once.
+    block_bounds(plan, block, &i0, &i1, &j0, &j1)
+    result.row, result.col, result.data = j1 - j0, 1, sums - i0 * (j1 - j0) - j0
+    result.addend, result.alpha, result.beta, result.relu = NULL, 1, 0, False
+    p.c = &result
     product_block(&p, block, parts * chunk // chunks * KC,
                   min_index(parts * (chunk + 1) // chunks * KC, p.k), scratch)
+    scatter_weights(&mine, i0, i1 - i0, j0, j1 - j0, sums)
 
 
 cdef void add_chunks(const real_t *chunks, index_t count, index_t size, real_t *out, index_t begin,
@@ -753,7 +776,7 @@ cdef void sum_pixels(const conv_t *c, real_t *out, int n_threads) noexcept nogil
 cdef void weight_grad_run(const weight_grad_t *g, const product_t *p, real_t *dw, index_t size,
                           index_t chunks, real_t *scratch, int n_threads) noexcept nogil:
     cdef index_t tasks = chunks * g.conv.groups * blocks_of(p), task
-    cdef index_t per_thread = scratch_size(p) + weight_grad_window(&g.conv, p)
+    cdef index_t per_thread = weight_grad_scratch(g, p)
     cdef int threads = <int> min_index(n_threads, tasks)
     if threads == 1:
         for task in range(tasks):
@@ -793,8 +816,7 @@ def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray 
     chunks = chunks_for(&g.conv)
     choose_blocks(&p, chunks * g.conv.groups, n_threads)
     partial = padded(size) * chunks if chunks > 1 else 0
-    workspace = acquire((partial + n_threads * (scratch_size(&p) + weight_grad_window(&g.conv, &p)))
-                        * sizeof(real_t))
+    workspace = acquire((partial + n_threads * weight_grad_scratch(&g, &p)) * sizeof(real_t))
     g.out = <real_t *> workspace.data if chunks > 1 else weights.data
     with nogil:
         weight_grad_run(&g, &p, weights.data, size, chunks,

@@ -119,7 +119,7 @@ cdef void depthwise_plane(const conv_t *c, const strip_t *s, index_t task, const
     cdef index_t o, p, q, i, rows, used = 0
     cdef conv_t one = c[0]
     one.w = c.w + k // c.filters * c.w_group + k % c.filters * c.w_filter
-    pack_rows(&one, 0, 0, weights)
+    pack_rows(&one, 0, weights)
     for o in range(c.axis[0].n_out):
         p = 0
         while p < c.axis[1].n_out:

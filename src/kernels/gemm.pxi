@@ -145,19 +145,28 @@ cdef inline index_t blocks_of(const product_t *p) noexcept nogil:
     return ceil_div(p.m, p.block_m) * ceil_div(p.n, p.block_n)
 
 
+cdef void block_bounds(const product_t *p, index_t block, index_t *i0, index_t *i1, index_t *j0,
+                       index_t *j1) noexcept nogil:
+    """The block's rows i0 <= i < i1 and columns j0 <= j < j1."""
+    cdef index_t across = ceil_div(p.n, p.block_n)
+    i0[0] = block // across * p.block_m
+    i1[0] = min_index(i0[0] + p.block_m, p.m)
+    j0[0] = block % across * p.block_n
+    j1[0] = min_index(j0[0] + p.block_n, p.n)
+
+
 cdef void product_block(const product_t *p, index_t block, index_t k_begin, index_t k_end,
                         real_t *scratch) noexcept nogil:
     """One block of C, the sum over k_begin <= k < k_end."""
-    cdef index_t across = ceil_div(p.n, p.block_n)
-    cdef index_t i0 = block // across * p.block_m, i1 = min_index(i0 + p.block_m, p.m)
-    cdef index_t j0 = block % across * p.block_n, j1 = min_index(j0 + p.block_n, p.n)
     cdef real_t *tile = scratch
     cdef real_t *panel = tile + MR * NR
     cdef real_t *buffer = panel + KC * NR + VL
     cdef const real_t *a
     cdef const real_t *b
-    cdef index_t k, kc, j, cols, i, rows, lda, ahead, group, groups = ceil_div(i1 - i0, MR)
+    cdef index_t i0, i1, j0, j1, k, kc, j, cols, i, rows, lda, ahead, group, groups
     cdef bint first, last
+    block_bounds(p, block, &i0, &i1, &j0, &j1)
+    groups = ceil_div(i1 - i0, MR)
     k = k_begin
     while k < k_end:
         kc = min_index(KC, k_end - k)
@@ -244,7 +253,11 @@ cdef void fill_dense(const void *matrix, index_t row, index_t rows, index_t col,
     cdef const dense_t *m = <const dense_t *> matrix
     cdef const real_t *src = m.data + row * m.row + col * m.col
     cdef index_t i, j
-    if m.col == 1:
+    if m.col == 1 and cols == NR:
+        for i in range(rows):
+            for j in range(NV):
+                vstore(out + i * ld + j * VL, vload(src + i * m.row + j * VL))
+    elif m.col == 1:
         for i in range(rows):
             copy_run(src + i * m.row, out + i * ld, cols)
     elif m.row == 1:
