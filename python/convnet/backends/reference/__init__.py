@@ -5,5 +5,22 @@ backend: inputs, then the arrays that are written, then parameters.
 """
 
 from convnet.backends.reference.activation import relu, relu_backward
+from convnet.backends.reference.pool import (
+    adaptive_avg_pool,
+    adaptive_avg_pool_backward,
+    avg_pool,
+    avg_pool_backward,
+    max_pool,
+    max_pool_backward,
+)
 
-__all__ = ["relu", "relu_backward"]
+__all__ = [
+    "adaptive_avg_pool",
+    "adaptive_avg_pool_backward",
+    "avg_pool",
+    "avg_pool_backward",
+    "max_pool",
+    "max_pool_backward",
+    "relu",
+    "relu_backward",
+]
