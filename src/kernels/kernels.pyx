@@ -23,6 +23,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double real_t
     ctypedef double vec_t
     ctypedef long mask_t
+    ctypedef long lane_t
     enum: VL
     enum: NV
     enum: MR
@@ -43,6 +44,16 @@ cdef extern from "simd.h" nogil:
     real_t relu1(real_t x)
     real_t vsum(vec_t v)
     vec_t veven(vec_t a, vec_t b)
+    vec_t vodd(vec_t a, vec_t b)
+    vec_t vlower(vec_t a, vec_t b)
+    vec_t vupper(vec_t a, vec_t b)
+    mask_t vbeats(vec_t v, vec_t best)
+    vec_t vmaxnan(vec_t best, vec_t v)
+    mask_t iload(const lane_t *p)
+    void istore(lane_t *p, mask_t v)
+    mask_t isplat(lane_t x)
+    mask_t iselect(mask_t m, mask_t a, mask_t b)
+    mask_t iequal(mask_t a, mask_t b)
     void vtranspose(const real_t *src, Py_ssize_t src_stride, real_t *dst, Py_ssize_t dst_stride)
     void prefetch_run(const real_t *p, Py_ssize_t n)
     void prefetch_for_write(const real_t *p, Py_ssize_t n)
@@ -52,4 +63,6 @@ include "gemm.pxi"
 include "conv.pxi"
 include "im2col.pxi"
 include "depthwise.pxi"
+include "pool.pxi"
+include "pool_forward.pxi"
 include "activation.pxi"

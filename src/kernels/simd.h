@@ -73,6 +73,10 @@ INLINE mask_t vless(vec_t a, vec_t b) { return a < b; }
 INLINE mask_t vequal(vec_t a, vec_t b) { return a == b; }
 /* The larger; NaN in a gives NaN, NaN in b gives a: put the running value first. */
 INLINE vec_t vmax(vec_t a, vec_t b) { return vselect(a < b, b, a); }
+/* Maxima in which NaN wins, of values that come in order: v takes best's place where it is larger or
+ * NaN, so that the first maximum stays, and the last NaN. */
+INLINE mask_t vbeats(vec_t v, vec_t best) { return (v > best) | (v != v); }
+INLINE vec_t vmaxnan(vec_t best, vec_t v) { return vselect(v != v, v, vmax(best, v)); }
 /* max(x, 0) that lets NaN through. */
 INLINE vec_t vrelu(vec_t x) { return vselect(x < vzero(), vzero(), x); }
 INLINE real_t relu1(real_t x) { return x < 0 ? 0 : x; }
@@ -81,23 +85,34 @@ INLINE real_t vsum(vec_t v) {
     for (int i = 0; i < VL; i++) s += v[i];
     return s;
 }
+/* Integers beside the lanes. */
+typedef lane_t unaligned_mask_t __attribute__((vector_size(VB), aligned(sizeof(lane_t)), may_alias));
+INLINE mask_t iload(const lane_t *p) { return *(const unaligned_mask_t *)p; }
+INLINE void istore(lane_t *p, mask_t v) { *(unaligned_mask_t *)p = v; }
+INLINE mask_t isplat(lane_t x) { return (mask_t){0} + x; }
+INLINE mask_t iselect(mask_t m, mask_t a, mask_t b) { return (a & m) | (b & ~m); }
+INLINE mask_t iequal(mask_t a, mask_t b) { return (mask_t)(a == b); }
 /* Two vectors interleaved: the lower halves, the upper halves. */
 #if VB / BYTES_OF(REAL) == 16
 #define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #elif VB / BYTES_OF(REAL) == 8
 #define LOWER 0, 8, 1, 9, 2, 10, 3, 11
 #define UPPER 4, 12, 5, 13, 6, 14, 7, 15
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #elif VB / BYTES_OF(REAL) == 4
 #define LOWER 0, 4, 1, 5
 #define UPPER 2, 6, 3, 7
 #define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
 #else
 #define LOWER 0, 2
 #define UPPER 1, 3
 #define EVEN 0, 2
+#define ODD 1, 3
 #endif
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -106,8 +121,9 @@ INLINE real_t vsum(vec_t v) {
 #endif
 INLINE vec_t vlower(vec_t a, vec_t b) { return SHUFFLE(a, b, LOWER); }
 INLINE vec_t vupper(vec_t a, vec_t b) { return SHUFFLE(a, b, UPPER); }
-/* Every other element of two vectors, from the first one. */
+/* Every other element of two vectors, from the first one; from the second one. */
 INLINE vec_t veven(vec_t a, vec_t b) { return SHUFFLE(a, b, EVEN); }
+INLINE vec_t vodd(vec_t a, vec_t b) { return SHUFFLE(a, b, ODD); }
 
 /* VL rows of VL elements at src, their columns as rows at dst: log2(VL) rounds of interleaving rows
  * i and i + VL/2, each of which moves one bit of the row's number into the lane's. */

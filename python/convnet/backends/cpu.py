@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convnet.kernels import cpu as processor
-from convnet.shapes import ConvDims
+from convnet.shapes import ConvDims, PoolDims
 from convnet.threads import get_num_threads
 
 # From the best down. A module exists only if the build held its level.
@@ -189,3 +189,30 @@ def relu(x: np.ndarray, y: np.ndarray) -> None:
 
 def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     _kernels[dy.dtype].relu_backward(dy, y, dx, get_num_threads())
+
+
+# pool
+
+
+def max_pool(x: np.ndarray, y: np.ndarray, indices: np.ndarray | None, dims: PoolDims) -> None:
+    _kernels[x.dtype].max_pool(x, y, indices, dims, get_num_threads())
+
+
+def max_pool_backward(dy: np.ndarray, indices: np.ndarray, dx: np.ndarray, dims: PoolDims) -> None:
+    _kernels[dy.dtype].max_pool_backward(dy, indices, dx, dims, get_num_threads())
+
+
+def avg_pool(x: np.ndarray, y: np.ndarray, dims: PoolDims) -> None:
+    _kernels[x.dtype].avg_pool(x, y, dims, get_num_threads())
+
+
+def avg_pool_backward(dy: np.ndarray, dx: np.ndarray, dims: PoolDims) -> None:
+    _kernels[dy.dtype].avg_pool_backward(dy, dx, dims, get_num_threads())
+
+
+def adaptive_avg_pool(x: np.ndarray, y: np.ndarray) -> None:
+    _kernels[x.dtype].adaptive_avg_pool(x, y, get_num_threads())
+
+
+def adaptive_avg_pool_backward(dy: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[dy.dtype].adaptive_avg_pool_backward(dy, dx, get_num_threads())
