@@ -13,7 +13,8 @@ import numpy as np
 
 from convnet import backend
 from convnet.ops._arrays import as_array, check_rank, empty, is_channels_last
-from convnet.ops.pool import LAYOUTS, input_array, input_shape, output_gradient
+from convnet.ops.pool import input_array, input_shape, output_gradient
+from convnet.shapes import LAYOUTS
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
 

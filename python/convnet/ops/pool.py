@@ -34,12 +34,12 @@ from convnet.ops._arrays import (
     is_channels_last,
     same_format,
 )
-from convnet.shapes import PoolDims, pool_dims
+from convnet.shapes import LAYOUTS, PoolDims, pool_dims
 
 Ints: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
-LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
+
 _INT32_PLACES = 2**31 - 1
 
 
