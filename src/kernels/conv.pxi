@@ -39,6 +39,7 @@ cdef struct conv_t:
     image_t x, y
     const real_t *bias
     bint relu
+    bint copy_always        # windows are read in whole vectors, past the ends of rows
     # the weight of filter k, channel c, tap (t, r, s)
     const real_t *w
     index_t w_filter, w_channel, w_group
@@ -112,7 +113,7 @@ cdef void set_forward(conv_t *c, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, na
     cdef image_t weights
     c.batch, c.groups = dims[0], dims[3]
     c.channels, c.filters = dims[1] // c.groups, dims[2] // c.groups
-    c.bias, c.relu, c.w = NULL, False, NULL
+    c.bias, c.relu, c.w, c.copy_always = NULL, False, NULL, False
     for i in range(3):
         j = i - 3 + rank
         if j < 0:

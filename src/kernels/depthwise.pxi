@@ -1,88 +1,29 @@
 # Depthwise convolution: one input channel a group. A product would have a single row to work with
 # (1/14 of the engine's speed), and memory is the limit anyway, so it is computed directly.
 #
-# NCHW: a plane at a time, in strips of rows that fit in L1. The strip's input rows are copied once,
-# zero-padded and, for a stride of s, split into their s phases, so that every tap of a vector of
-# outputs is one unaligned load:
+# NCHW: a plane at a time, in strips of rows whose window (window.pxi) fits in L1, so that every tap of
+# a vector of outputs is one unaligned load. Four vectors of outputs go through the taps together,
+# wherever they lie: narrow images take them from several rows.
 #
-#     stride 2    x     0 a b c d e f 0        copied rows   | 0 b d f |   phase 0: taps 0, 2
-#                                                            | a c e 0 |   phase 1: tap 1
-#
-# Four vectors of outputs go through the taps together, wherever they lie: narrow images take them from
-# several rows.
-#
-# Channels-last: vectors along channels, weights brought into the order (taps, C); a pixel's taps that
-# exist are a range, so that there is nothing to pad.
+# Channels-last: vectors along channels, weights brought into the order (taps, C); four pixels go
+# through the taps together. The taps that exist are listed once a row, and for each pixel at a border.
 
 cdef enum:
-    STRIP = 4096    # elements of copied rows in a strip
+    STRIP = 4096    # elements of a strip's window, about
     STREAMS = 4
 
-cdef struct strip_t:
-    # How a plane's rows are copied.
-    index_t length, row     # of one phase; of one input row: all phases
-    index_t rows            # output rows in a strip, at most
-    index_t in_rows         # input rows of such a strip, each of axis[0].taps times
 
-
-cdef strip_t strip_of(const conv_t *c) noexcept nogil:
-    cdef strip_t s
-    cdef const axis_t *w = &c.axis[2]
-    cdef const axis_t *h = &c.axis[1]
-    cdef index_t reach = (h.taps - 1) * h.tap_step + 1
-    s.length = padded(w.n_out) + ((w.taps - 1) * w.tap_step // w.step + 1)
-    s.length = padded(s.length)
-    s.row = s.length * w.step
-    s.rows = max_index(1, (STRIP // (s.row * c.axis[0].taps) - reach) // h.step + 1)
-    s.rows = min_index(s.rows, h.n_out)
-    s.in_rows = (s.rows - 1) * h.step + reach
-    return s
-
-
-cdef inline index_t strip_size(const conv_t *c, const strip_t *s) noexcept nogil:
-    return s.row * s.in_rows * c.axis[0].taps + VL
-
-
-cdef void copy_strip(const conv_t *c, const strip_t *s, const real_t *plane, index_t o, index_t p,
-                     index_t rows, real_t *out) noexcept nogil:
-    """The input rows of output rows p ... p + rows - 1 of slice o."""
-    cdef const axis_t *w = &c.axis[2]
-    cdef index_t in_rows = (rows - 1) * c.axis[1].step + (c.axis[1].taps - 1) * c.axis[1].tap_step + 1
-    cdef index_t t, i, d, h, phase, start, low, high
-    cdef real_t *dst
-    for t in range(c.axis[0].taps):
-        d = o * c.axis[0].step + c.axis[0].offset + t * c.axis[0].tap_step
-        for i in range(in_rows):
-            h = p * c.axis[1].step + c.axis[1].offset + i
-            for phase in range(w.step):
-                dst = out + (t * s.in_rows + i) * s.row + phase * s.length
-                start = w.offset + phase
-                low = 0 if start >= 0 else min_index(ceil_div(-start, w.step), s.length)
-                high = 0 if start >= w.n_in else min_index(ceil_div(w.n_in - start, w.step),
-                                                          s.length)
-                if d < 0 or d >= c.axis[0].n_in or h < 0 or h >= c.axis[1].n_in:
-                    high = 0
-                high = max_index(low, high)
-                zero_run(dst, low)
-                copy_strided(plane + d * c.x.at[0] + h * c.x.at[1] + start + low * w.step, w.step,
-                             dst + low, high - low)
-                zero_run(dst + high, s.length - high)
-
-
-cdef void tap_offsets(const conv_t *c, const strip_t *s, index_t *offsets) noexcept nogil:
-    """Where in a copied strip each tap of output (0, 0) is."""
-    cdef index_t t, r, k, tap = 0, u
-    for t in range(c.axis[0].taps):
-        for r in range(c.axis[1].taps):
-            for k in range(c.axis[2].taps):
-                u = k * c.axis[2].tap_step
-                offsets[tap] = ((t * s.in_rows + r * c.axis[1].tap_step) * s.row
-                                + u % c.axis[2].step * s.length + u // c.axis[2].step)
-                tap += 1
+cdef index_t strip_rows(const conv_t *c) noexcept nogil:
+    """Rows of outputs in a strip."""
+    cdef index_t rows = c.axis[1].n_out, width = c.axis[2].n_out
+    while rows > 1 and window_size(c, (rows - 1) * width + 1, 1) > STRIP + window_tables(c, 1):
+        rows = (rows + 1) // 2
+    return rows
 
 
 cdef inline void streams_product(const int streams, const real_t **x, const index_t *offsets,
                                  const real_t *weights, index_t taps, real_t *out) noexcept nogil:
+    """NCHW: sums over the taps of `streams` vectors of outputs; a weight a tap."""
     cdef vec_t sums[STREAMS]
     cdef vec_t w
     cdef index_t tap
@@ -98,101 +39,138 @@ cdef inline void streams_product(const int streams, const real_t **x, const inde
 
 
 cdef inline void store_stream(const conv_t *c, real_t *out, const real_t *sums, index_t n,
-                              real_t bias) noexcept nogil:
+                              bint spare, real_t bias) noexcept nogil:
+    """n outputs of a row; spare: what follows within a vector is stored later, and may be spoilt."""
     if c.y.at[2] == 1:
-        store_run(out, sums, NULL, 1, 0, bias, n, True, c.relu)
+        store_run(out, sums, NULL, 1, 0, bias, VL if spare else n, True, c.relu)
     else:
         store_strided(out, c.y.at[2], sums, bias, n, True, c.relu)
 
 
-cdef void depthwise_plane(const conv_t *c, const strip_t *s, index_t task, const index_t *offsets,
-                          real_t *weights, real_t *scratch) noexcept nogil:
+cdef void depthwise_plane(const conv_t *c, window_t *v, index_t task, index_t strip,
+                          real_t *weights) noexcept nogil:
     """Plane (n, k) of y. weights: room for the taps of one filter."""
     cdef index_t filters = c.groups * c.filters, n = task // filters, k = task % filters
-    cdef const real_t *plane = c.x.data + n * c.x.n + k // c.filters * c.x.c
-    cdef real_t *y = c.y.data + n * c.y.n + k * c.y.c
+    cdef index_t width = c.axis[2].n_out, lines = c.axis[0].n_out * c.axis[1].n_out
+    cdef index_t line, i, q, rows, used, j
+    cdef real_t *plane = c.y.data + n * c.y.n + k * c.y.c
+    cdef real_t *y
+    cdef real_t *end = plane + (c.axis[0].n_out - 1) * c.y.at[0] \
+        + (c.axis[1].n_out - 1) * c.y.at[1] + (width - 1) * c.y.at[2] + 1
     cdef real_t bias = c.bias[k] if c.bias != NULL else 0
     cdef const real_t *x[STREAMS]
     cdef real_t *out[STREAMS]
     cdef index_t left[STREAMS]
     cdef real_t sums[STREAMS * VL]
-    cdef index_t o, p, q, i, rows, used = 0
     cdef conv_t one = c[0]
     one.w = c.w + k // c.filters * c.w_group + k % c.filters * c.w_filter
     pack_rows(&one, 0, weights)
-    for o in range(c.axis[0].n_out):
-        p = 0
-        while p < c.axis[1].n_out:
-            rows = min_index(s.rows, c.axis[1].n_out - p)
-            copy_strip(c, s, plane, o, p, rows, scratch)
-            for i in range(rows):
-                q = 0
-                while q < c.axis[2].n_out:
-                    x[used] = scratch + i * c.axis[1].step * s.row + q
-                    out[used] = y + o * c.y.at[0] + (p + i) * c.y.at[1] + q * c.y.at[2]
-                    left[used] = min_index(VL, c.axis[2].n_out - q)
-                    q += VL
-                    used += 1
+    line = used = 0
+    while line < lines:  # strips do not cross slices
+        rows = min_index(strip, c.axis[1].n_out - line % c.axis[1].n_out)
+        window_move(v, (n * lines + line) * width, rows * width, k // c.filters, 1)
+        for i in range(rows):
+            y = plane + (line + i) // c.axis[1].n_out * c.y.at[0] \
+                + (line + i) % c.axis[1].n_out * c.y.at[1]
+            q = 0
+            while q < width:
+                x[used] = v.data + v.rows[i] + q
+                out[used] = y + q * c.y.at[2]
+                left[used] = min_index(VL, width - q)
+                q += VL
+                used += 1
+                if used == STREAMS or (q >= width and i + 1 == rows):
                     if used == STREAMS:
-                        streams_product(STREAMS, x, offsets, weights, c.taps, sums)
-                        for used in range(STREAMS):
-                            store_stream(c, out[used], sums + used * VL, left[used], bias)
-                        used = 0
-            while used > 0:
-                used -= 1
-                streams_product(1, &x[used], offsets, weights, c.taps, sums)
-                store_stream(c, out[used], sums, left[used], bias)
-            p += rows
-
-
-cdef void depthwise_pixels(const conv_t *c, index_t task, const real_t *weights) noexcept nogil:
-    """Channels-last: output row (n, o, p). weights: (taps, C)."""
-    cdef index_t channels = c.groups, p = task % c.axis[1].n_out
-    cdef index_t o = task // c.axis[1].n_out % c.axis[0].n_out
-    cdef index_t n = task // (c.axis[1].n_out * c.axis[0].n_out)
-    cdef index_t q, t, r, s, d, h, w, low, high, k, between = c.axis[2].tap_step * c.x.at[2]
-    cdef real_t *y
-    cdef const real_t *image = c.x.data + n * c.x.n
-    cdef const real_t *x
-    cdef const real_t *weight
-    cdef vec_t sums
-    cdef real_t sum
-    for q in range(c.axis[2].n_out):
-        y = c.y.data + n * c.y.n + o * c.y.at[0] + p * c.y.at[1] + q * c.y.at[2]
-        w = q * c.axis[2].step + c.axis[2].offset
-        low = 0 if w >= 0 else ceil_div(-w, c.axis[2].tap_step)
-        high = 0 if w >= c.axis[2].n_in else min_index(
-            ceil_div(c.axis[2].n_in - w, c.axis[2].tap_step), c.axis[2].taps)
-        k = 0
-        while k < channels:
-            sums = vzero()
-            sum = 0
-            for t in range(c.axis[0].taps):
-                d = o * c.axis[0].step + c.axis[0].offset + t * c.axis[0].tap_step
-                if d < 0 or d >= c.axis[0].n_in:
-                    continue
-                for r in range(c.axis[1].taps):
-                    h = p * c.axis[1].step + c.axis[1].offset + r * c.axis[1].tap_step
-                    if h < 0 or h >= c.axis[1].n_in:
-                        continue
-                    x = image + d * c.x.at[0] + h * c.x.at[1] + w * c.x.at[2] + k
-                    weight = (weights + (t * c.axis[1].taps + r) * c.axis[2].taps * channels + k)
-                    if k + VL <= channels:
-                        for s in range(low, high):
-                            sums = sums + vload(x + s * between) * vload(weight + s * channels)
+                        streams_product(STREAMS, x, v.taps, weights, c.taps, sums)
                     else:
-                        for s in range(low, high):
-                            sum = sum + x[s * between] * weight[s * channels]
-            if k + VL <= channels:
-                if c.bias != NULL:
-                    sums = sums + vload(c.bias + k)
-                vstore(y + k, vrelu(sums) if c.relu else sums)
-                k += VL
+                        for j in range(used):
+                            streams_product(1, &x[j], v.taps, weights, c.taps, sums + j * VL)
+                    for j in range(used):
+                        store_stream(c, out[j], sums + j * VL, left[j], out[j] + VL <= end, bias)
+                    used = 0
+        line += rows
+
+
+cdef inline void pixels_product(const conv_t *c, const int streams, const real_t *x,
+                                index_t x_step, const index_t *x_taps, const real_t *weights,
+                                const index_t *w_taps, index_t taps, real_t *y,
+                                index_t y_step) noexcept nogil:
+    """Channels-last: all channels of `streams` neighbouring pixels; a vector of weights a tap."""
+    cdef vec_t sums[STREAMS]
+    cdef vec_t w, bias
+    cdef index_t k = 0, tap
+    cdef int i
+    cdef real_t sum
+    while k + VL <= c.groups:
+        bias = vload(c.bias + k) if c.bias != NULL else vzero()
+        for i in range(streams):
+            sums[i] = bias
+        for tap in range(taps):
+            w = vload(weights + w_taps[tap] + k)
+            for i in range(streams):
+                sums[i] = sums[i] + w * vload(x + i * x_step + x_taps[tap] + k)
+        for i in range(streams):
+            vstore(y + i * y_step + k, vrelu(sums[i]) if c.relu else sums[i])
+        k += VL
+    while k < c.groups:
+        for i in range(streams):
+            sum = c.bias[k] if c.bias != NULL else 0
+            for tap in range(taps):
+                sum = sum + weights[w_taps[tap] + k] * x[i * x_step + x_taps[tap] + k]
+            y[i * y_step + k] = relu1(sum) if c.relu else sum
+        k += 1
+
+
+cdef index_t list_taps(const conv_t *c, index_t o, index_t p, index_t low, index_t high,
+                       index_t *x_taps, index_t *w_taps) noexcept nogil:
+    """The taps of output row (o, p) that exist, low <= s < high: where in the image, in the weights."""
+    cdef index_t t, r, s, d, h, used = 0
+    for t in range(c.axis[0].taps):
+        d = o * c.axis[0].step + c.axis[0].offset + t * c.axis[0].tap_step
+        for r in range(c.axis[1].taps):
+            h = p * c.axis[1].step + c.axis[1].offset + r * c.axis[1].tap_step
+            if d < 0 or d >= c.axis[0].n_in or h < 0 or h >= c.axis[1].n_in:
+                continue
+            for s in range(low, high):
+                x_taps[used] = (d * c.x.at[0] + h * c.x.at[1]
+                                + s * c.axis[2].tap_step * c.x.at[2])
+                w_taps[used] = ((t * c.axis[1].taps + r) * c.axis[2].taps + s) * c.groups
+                used += 1
+    return used
+
+
+cdef void depthwise_pixels(const conv_t *c, index_t task, const real_t *weights,
+                           index_t *tables) noexcept nogil:
+    """Channels-last: output row (n, o, p). weights: (taps, C); tables: room for 4 taps."""
+    cdef const axis_t *axis = &c.axis[2]
+    cdef index_t p = task % c.axis[1].n_out, o = task // c.axis[1].n_out % c.axis[0].n_out
+    cdef index_t n = task // (c.axis[1].n_out * c.axis[0].n_out)
+    cdef index_t q = 0, w, low, high, taps, listed, x_step = axis.step * c.x.at[2]
+    cdef index_t *x_taps = tables + 2 * c.taps
+    cdef const real_t *x
+    cdef real_t *y = c.y.data + n * c.y.n + o * c.y.at[0] + p * c.y.at[1]
+    listed = list_taps(c, o, p, 0, axis.taps, tables, tables + c.taps)
+    while q < axis.n_out:
+        w = q * axis.step + axis.offset
+        x = c.x.data + n * c.x.n + w * c.x.at[2]
+        if w >= 0 and w + (axis.taps - 1) * axis.tap_step < axis.n_in:
+            if (q + STREAMS <= axis.n_out and w + (STREAMS - 1) * axis.step
+                    + (axis.taps - 1) * axis.tap_step < axis.n_in):
+                pixels_product(c, STREAMS, x, x_step, tables, weights, tables + c.taps, listed,
+                               y + q * c.y.at[2], c.y.at[2])
+                q += STREAMS
             else:
-                if c.bias != NULL:
-                    sum = sum + c.bias[k]
-                y[k] = relu1(sum) if c.relu else sum
-                k += 1
+                pixels_product(c, 1, x, x_step, tables, weights, tables + c.taps, listed,
+                               y + q * c.y.at[2], c.y.at[2])
+                q += 1
+            continue
+        low = 0 if w >= 0 else min_index(ceil_div(-w, axis.tap_step), axis.taps)
+        high = 0 if w >= axis.n_in else min_index(ceil_div(axis.n_in - w, axis.tap_step),
+                                                  axis.taps)
+        taps = list_taps(c, o, p, low, max_index(low, high), x_taps, x_taps + c.taps)
+        pixels_product(c, 1, x, x_step, x_taps, weights, x_taps + c.taps, taps,
+                       y + q * c.y.at[2], c.y.at[2])
+        q += 1
 
 
 cdef void pack_taps(const conv_t *c, real_t *out) noexcept nogil:
@@ -207,43 +185,51 @@ cdef void pack_taps(const conv_t *c, real_t *out) noexcept nogil:
                 out += c.groups
 
 
-cdef void depthwise_run(const conv_t *c, index_t *offsets, real_t *scratch,
-                        index_t per_thread, int n_threads) noexcept nogil:
-    cdef index_t tasks, task
-    cdef strip_t s
-    cdef int threads
+cdef void depthwise_planes_part(const conv_t *c, index_t strip, index_t part, index_t parts,
+                                real_t *scratch) noexcept nogil:
+    cdef index_t planes = c.batch * c.groups * c.filters, plane
+    cdef window_t v
+    window_open(&v, c, strip * c.axis[2].n_out, scratch + padded(c.taps))
+    for plane in range(planes * part // parts, planes * (part + 1) // parts):
+        depthwise_plane(c, &v, plane, strip, scratch)
+
+
+cdef index_t depthwise_scratch(const conv_t *c) noexcept nogil:
+    """Elements of scratch memory that a thread needs at most; channels-last: all threads alike."""
+    if c.x.channels_last:
+        return padded(4 * c.taps * sizeof(index_t) // sizeof(real_t))
+    return padded(c.taps) + window_size(c, strip_rows(c) * c.axis[2].n_out, 1)
+
+
+cdef index_t depthwise_weights(const conv_t *c) noexcept nogil:
+    """Elements for the weights in the order (taps, C)."""
+    return padded(c.taps * c.groups) if c.x.channels_last else 0
+
+
+cdef void depthwise_run(const conv_t *c, real_t *weights, real_t *scratch, index_t per_thread,
+                        int n_threads) noexcept nogil:
+    cdef index_t tasks, task, strip
+    cdef int threads, part
     if c.batch * c.pixels == 0:
         return
     threads = threads_for(c.batch * c.groups * c.filters * c.pixels * (c.taps + 8) // 16, n_threads)
     if c.x.channels_last:
-        pack_taps(c, scratch)
+        pack_taps(c, weights)
         tasks = c.batch * c.axis[0].n_out * c.axis[1].n_out
         if threads == 1:
             for task in range(tasks):
-                depthwise_pixels(c, task, scratch)
+                depthwise_pixels(c, task, weights, <index_t *> scratch)
         else:
             for task in prange(tasks, num_threads=threads, schedule="static"):
-                depthwise_pixels(c, task, scratch)
+                depthwise_pixels(c, task, weights,
+                                 <index_t *> (scratch + threadid() * per_thread))
         return
-    s = strip_of(c)
-    tap_offsets(c, &s, offsets)
-    tasks = c.batch * c.groups * c.filters
+    strip = strip_rows(c)
     if threads == 1:
-        for task in range(tasks):
-            depthwise_plane(c, &s, task, offsets, scratch, scratch + padded(c.taps))
+        depthwise_planes_part(c, strip, 0, 1, scratch)
     else:
-        for task in prange(tasks, num_threads=threads, schedule="dynamic", chunksize=8):
-            depthwise_plane(c, &s, task, offsets, scratch + threadid() * per_thread,
-                            scratch + threadid() * per_thread + padded(c.taps))
-
-
-cdef index_t depthwise_scratch(const conv_t *c) noexcept nogil:
-    """Elements of scratch memory that a thread needs at most."""
-    cdef strip_t s
-    if c.x.channels_last:
-        return c.taps * c.groups
-    s = strip_of(c)
-    return padded(c.taps) + padded(strip_size(c, &s))
+        for part in prange(threads, num_threads=threads, schedule="static"):
+            depthwise_planes_part(c, strip, part, threads, scratch + part * per_thread)
 
 
 def depthwise(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, activation,
@@ -251,16 +237,15 @@ def depthwise(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, 
     """Forward convolution, one input channel a group (channels-last: one output channel too)."""
     cdef conv_t c
     cdef workspace_t workspace
-    cdef index_t per_thread, taps
+    cdef index_t per_thread, weights
     set_forward(&c, x, w, y, dims)
+    c.copy_always = True
     c.bias = pointer(b)
     c.relu = activation is not None
-    per_thread = depthwise_scratch(&c)
-    taps = c.taps * sizeof(index_t)
-    workspace = acquire(taps + ALIGNMENT + n_threads * per_thread * sizeof(real_t))
+    per_thread, weights = depthwise_scratch(&c), depthwise_weights(&c)
+    workspace = acquire((weights + n_threads * per_thread) * sizeof(real_t))
     with nogil:
-        depthwise_run(&c, <index_t *> workspace.data,
-                      <real_t *> (workspace.data + ceil_div(taps, ALIGNMENT) * ALIGNMENT),
+        depthwise_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + weights,
                       per_thread, n_threads)
     release(workspace)
 
@@ -270,74 +255,100 @@ def depthwise_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarr
     """Input gradient, one input and one output channel a group: the same by phases of the stride."""
     cdef conv_t forward, c
     cdef workspace_t workspace
-    cdef index_t per_thread = 0, taps, phases = 1, phase
+    cdef index_t per_thread = 0, weights = 0, phases = 1, phase
     cdef int i
     set_forward(&forward, dx, w, dy, dims)
+    forward.copy_always = True
     forward.bias = pointer(b)
     for i in range(3):
         phases *= forward.axis[i].step
     for phase in range(phases):
         set_gradient(&c, &forward, phase)
-        if c.taps > 0:
+        if c.taps * c.pixels > 0:
             per_thread = max_index(per_thread, depthwise_scratch(&c))
-    taps = forward.taps * sizeof(index_t)
-    workspace = acquire(taps + ALIGNMENT + n_threads * per_thread * sizeof(real_t))
+            weights = max_index(weights, depthwise_weights(&c))
+    workspace = acquire((weights + n_threads * per_thread) * sizeof(real_t))
     with nogil:
         for phase in range(phases):
             set_gradient(&c, &forward, phase)
             if c.taps == 0:
                 fill_constant(&c)
             else:
-                depthwise_run(&c, <index_t *> workspace.data,
-                              <real_t *> (workspace.data + ceil_div(taps, ALIGNMENT) * ALIGNMENT),
+                depthwise_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + weights,
                               per_thread, n_threads)
     release(workspace)
 
 
 # Weight gradient: every tap's sum of dy times the input it reads, over all images and pixels.
 
-cdef void depthwise_weight_plane(const weight_grad_t *g, const strip_t *s, index_t k,
-                                 const index_t *offsets, real_t *scratch) noexcept nogil:
+cdef void depthwise_weight_plane(const weight_grad_t *g, window_t *v, index_t k, index_t strip,
+                                 real_t *sums, real_t *dy) noexcept nogil:
     """NCHW: the taps of filter k. Sums in vectors a tap, over images and strips in order."""
     cdef const conv_t *c = &g.conv
-    cdef index_t width = padded(c.axis[2].n_out), n, o, p, i, q, rows, tap
-    cdef real_t *sums = scratch
-    cdef real_t *dy = sums + c.taps * VL
-    cdef real_t *x = dy + s.rows * width
-    cdef const real_t *plane
+    cdef index_t width = c.axis[2].n_out, ld = padded(width), lines, line, n, i, q, rows, tap
     cdef const real_t *src
     cdef vec_t sum
     cdef real_t lane[VL]
     cdef mask_t valid  # of a row's last vector: what lies behind it in x may be a NaN
     for i in range(VL):
         lane[i] = i - VL
-    valid = vless(vload(lane), vsplat(c.axis[2].n_out - width))
+    valid = vless(vload(lane), vsplat(width - ld))
     zero_run(sums, c.taps * VL)
+    lines = c.axis[0].n_out * c.axis[1].n_out
     for n in range(c.batch):
-        plane = c.x.data + n * c.x.n + k // c.filters * c.x.c
-        for o in range(c.axis[0].n_out):
-            p = 0
-            while p < c.axis[1].n_out:
-                rows = min_index(s.rows, c.axis[1].n_out - p)
-                copy_strip(c, s, plane, o, p, rows, x)
+        line = 0
+        while line < lines:
+            rows = min_index(strip, c.axis[1].n_out - line % c.axis[1].n_out)
+            window_move(v, (n * lines + line) * width, rows * width, k // c.filters, 1)
+            for i in range(rows):
+                src = (c.y.data + n * c.y.n + k * c.y.c
+                       + (line + i) // c.axis[1].n_out * c.y.at[0]
+                       + (line + i) % c.axis[1].n_out * c.y.at[1])
+                copy_strided(src, c.y.at[2], dy + i * ld, width)
+                zero_run(dy + i * ld + width, ld - width)
+            for tap in range(c.taps):
+                sum = vload(sums + tap * VL)
                 for i in range(rows):
-                    src = c.y.data + n * c.y.n + k * c.y.c + o * c.y.at[0] + (p + i) * c.y.at[1]
-                    copy_strided(src, c.y.at[2], dy + i * width, c.axis[2].n_out)
-                    zero_run(dy + i * width + c.axis[2].n_out, width - c.axis[2].n_out)
-                for tap in range(c.taps):
-                    sum = vload(sums + tap * VL)
-                    for i in range(rows):
-                        src = x + offsets[tap] + i * c.axis[1].step * s.row
-                        q = 0
-                        while q + VL < width:
-                            sum = sum + vload(dy + i * width + q) * vload(src + q)
-                            q += VL
-                        sum = sum + (vload(dy + i * width + q)
-                                     * vselect(valid, vload(src + q), vzero()))
-                    vstore(sums + tap * VL, sum)
-                p += rows
+                    src = v.data + v.taps[tap] + v.rows[i]
+                    q = 0
+                    while q + VL < ld:
+                        sum = sum + vload(dy + i * ld + q) * vload(src + q)
+                        q += VL
+                    sum = sum + (vload(dy + i * ld + q)
+                                 * vselect(valid, vload(src + q), vzero()))
+                vstore(sums + tap * VL, sum)
+            line += rows
     for tap in range(c.taps):
         g.out[k * g.filter + weight_offset(g, 0, tap)] = vsum(vload(sums + tap * VL))
+
+
+cdef void depthwise_weight_part(const weight_grad_t *g, index_t strip, index_t part,
+                                index_t parts, real_t *scratch) noexcept nogil:
+    cdef const conv_t *c = &g.conv
+    cdef index_t filters = c.groups * c.filters, k
+    cdef real_t *dy = scratch + c.taps * VL
+    cdef window_t v
+    window_open(&v, c, strip * c.axis[2].n_out, dy + strip * padded(c.axis[2].n_out))
+    for k in range(filters * part // parts, filters * (part + 1) // parts):
+        depthwise_weight_plane(g, &v, k, strip, scratch, dy)
+
+
+cdef inline vec_t row_product(const real_t *a, index_t a_step, const real_t *b, index_t b_step,
+                              index_t n) noexcept nogil:
+    """The sum of a[i] b[i] over i, in four interleaved chains: one would wait for itself."""
+    cdef vec_t sums[4]
+    cdef index_t i = 0
+    cdef int j
+    for j in range(4):
+        sums[j] = vzero()
+    while i + 4 <= n:
+        for j in range(4):
+            sums[j] = sums[j] + vload(a + (i + j) * a_step) * vload(b + (i + j) * b_step)
+        i += 4
+    while i < n:
+        sums[0] = sums[0] + vload(a + i * a_step) * vload(b + i * b_step)
+        i += 1
+    return (sums[0] + sums[1]) + (sums[2] + sums[3])
 
 
 cdef void depthwise_weight_pixels(const weight_grad_t *g, index_t block, index_t begin,
@@ -350,7 +361,6 @@ cdef void depthwise_weight_pixels(const weight_grad_t *g, index_t block, index_t
     cdef const real_t *x
     cdef const real_t *dy
     cdef real_t *sums
-    cdef vec_t sum
     cdef real_t scalar
     for tap in range(c.taps):
         zero_run(out + tap * channels + first, count)
@@ -374,10 +384,9 @@ cdef void depthwise_weight_pixels(const weight_grad_t *g, index_t block, index_t
                                   + first * c.y.c)
                             sums = out + tap * channels + first
                             if count == VL and c.y.c == 1:
-                                sum = vload(sums)
-                                for q in range(low, high):
-                                    sum = sum + vload(dy + q * c.y.at[2]) * vload(x + q * step)
-                                vstore(sums, sum)
+                                vstore(sums, vload(sums) + row_product(
+                                    dy + low * c.y.at[2], c.y.at[2], x + low * step, step,
+                                    high - low))
                             else:
                                 for k in range(count):
                                     scalar = sums[k]
@@ -399,15 +408,14 @@ def depthwise_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.nda
                           dims, int n_threads):
     """dw and db of a depthwise convolution (channels-last: one output channel a group)."""
     cdef weight_grad_t g
-    cdef strip_t s
     cdef image_t weights
     cdef workspace_t workspace
-    cdef index_t chunks, size, tasks, task, per_thread, taps, tap, k
-    cdef index_t *offsets
+    cdef index_t chunks, size, tasks, task, per_thread, strip, tap, k
     cdef real_t *scratch
     cdef real_t *pdb = pointer(db)
-    cdef int i, threads
+    cdef int i, threads, part
     set_forward(&g.conv, x, None, dy, dims)
+    g.conv.copy_always = True
     if db is not None:
         with nogil:
             sum_pixels(&g.conv, pdb, n_threads)
@@ -438,20 +446,15 @@ def depthwise_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.nda
                         tap * g.conv.groups + k]
         release(workspace)
         return
-    s = strip_of(&g.conv)
-    taps = ceil_div(g.conv.taps * sizeof(index_t), ALIGNMENT) * ALIGNMENT
-    per_thread = (g.conv.taps * VL + s.rows * padded(g.conv.axis[2].n_out)
-                  + padded(strip_size(&g.conv, &s)))
-    workspace = acquire(taps + n_threads * per_thread * sizeof(real_t))
-    offsets = <index_t *> workspace.data
-    scratch = <real_t *> (workspace.data + taps)
-    tasks = g.conv.groups * g.conv.filters
+    strip = strip_rows(&g.conv)
+    per_thread = (g.conv.taps * VL + strip * padded(g.conv.axis[2].n_out)
+                  + window_size(&g.conv, strip * g.conv.axis[2].n_out, 1))
+    workspace = acquire(n_threads * per_thread * sizeof(real_t))
+    scratch = <real_t *> workspace.data
     with nogil:
-        tap_offsets(&g.conv, &s, offsets)
         if threads == 1:
-            for task in range(tasks):
-                depthwise_weight_plane(&g, &s, task, offsets, scratch)
+            depthwise_weight_part(&g, strip, 0, 1, scratch)
         else:
-            for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-                depthwise_weight_plane(&g, &s, task, offsets, scratch + threadid() * per_thread)
+            for part in prange(threads, num_threads=threads, schedule="static"):
+                depthwise_weight_part(&g, strip, part, threads, scratch + part * per_thread)
     release(workspace)

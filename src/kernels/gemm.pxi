@@ -213,13 +213,16 @@ cdef struct dense_t:
 
 
 cdef inline void copy_run(const real_t *src, real_t *dst, index_t n) noexcept nogil:
+    """dst[:n] = src[:n], nothing beyond; the last vector overlaps the one before."""
     cdef index_t i = 0
+    if n < VL:
+        memcpy(dst, src, n * sizeof(real_t))
+        return
     while i + VL <= n:
         vstore(dst + i, vload(src + i))
         i += VL
-    while i < n:
-        dst[i] = src[i]
-        i += 1
+    if i < n:
+        vstore(dst + n - VL, vload(src + n - VL))
 
 
 cdef inline void zero_run(real_t *dst, index_t n) noexcept nogil:

@@ -24,6 +24,8 @@ cdef struct window_t:
     const real_t *data
     real_t *memory
     index_t *taps
+    index_t *low                        # of each phase: the positions that are in the image
+    index_t *high
     index_t *rows
     index_t first_row, height           # of the run: first row of outputs; input rows in memory
     index_t first_channel
@@ -49,7 +51,8 @@ cdef void window_shape(window_t *v, const conv_t *c) noexcept nogil:
     """All that does not depend on the run."""
     cdef const axis_t *w = &c.axis[2]
     v.c = c
-    v.direct = inside(&c.axis[0]) and inside(&c.axis[1]) and inside(w)
+    v.direct = (not c.copy_always and inside(&c.axis[0]) and inside(&c.axis[1])
+                and inside(w))
     v.h_step = c.axis[1].step if c.axis[1].taps > 1 else 1
     if c.x.channels_last:
         v.phases = 1
@@ -77,7 +80,8 @@ cdef index_t rows_within(const conv_t *c, index_t pixels) noexcept nogil:
 
 cdef index_t window_tables(const conv_t *c, index_t pixels) noexcept nogil:
     """Elements of memory for the tables of offsets."""
-    return padded((c.taps + rows_within(c, pixels)) * sizeof(index_t) // sizeof(real_t) + 1)
+    return padded((c.taps + 2 * c.axis[2].step + rows_within(c, pixels))
+                  * sizeof(index_t) // sizeof(real_t) + 1)
 
 
 cdef index_t window_size(const conv_t *c, index_t pixels, index_t channels) noexcept nogil:
@@ -96,10 +100,22 @@ cdef index_t window_size(const conv_t *c, index_t pixels, index_t channels) noex
 
 cdef void window_open(window_t *v, const conv_t *c, index_t pixels, real_t *memory) noexcept nogil:
     """A window for runs of at most `pixels` pixels in memory of window_size elements."""
+    cdef const axis_t *w = &c.axis[2]
+    cdef index_t phase, start, step = w.step
     window_shape(v, c)
     v.taps = <index_t *> memory
-    v.rows = v.taps + c.taps
+    v.low = v.taps + c.taps
+    v.high = v.low + step
+    v.rows = v.high + step
     v.memory = memory + window_tables(c, pixels)
+    if c.x.channels_last and w.taps > 1:
+        step = 1
+    for phase in range(v.phases):
+        start = w.offset + phase
+        v.low[phase] = 0 if start >= 0 else min_index(ceil_div(-start, step), v.length)
+        v.high[phase] = 0 if start >= w.n_in else min_index(ceil_div(w.n_in - start, step),
+                                                            v.length)
+        v.high[phase] = max_index(v.low[phase], v.high[phase])
 
 
 cdef void copy_padded_row(const window_t *v, const real_t *row, real_t *out) noexcept nogil:
@@ -108,13 +124,11 @@ cdef void copy_padded_row(const window_t *v, const real_t *row, real_t *out) noe
     cdef index_t phase, start, low, high, i
     cdef index_t unit = v.c.channels if v.c.x.channels_last else 1
     cdef index_t step = 1 if v.c.x.channels_last and w.taps > 1 else w.step
+    if row == NULL:
+        zero_run(out, v.row)
+        return
     for phase in range(v.phases):
-        start = w.offset + phase
-        low = 0 if start >= 0 else min_index(ceil_div(-start, step), v.length)
-        high = 0 if start >= w.n_in else min_index(ceil_div(w.n_in - start, step), v.length)
-        if row == NULL:
-            high = 0
-        high = max_index(low, high)
+        start, low, high = w.offset + phase, v.low[phase], v.high[phase]
         zero_run(out, low * unit)
         if not v.c.x.channels_last:
             copy_strided(row + start + low * step, step, out + low, high - low)
