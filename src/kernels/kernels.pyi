@@ -1,0 +1,78 @@
+"""The entry points of each compiled module: x86_64_v2_f32 to x86_64_v4_f64, or baseline_f32, _f64.
+
+Arrays are what README.md beside kernels.pyx promises; nothing is checked here: call convnet.ops.
+"""
+
+import numpy as np
+from convnet.shapes import ConvDims
+
+# gemm
+def gemm(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray | None,
+    out: np.ndarray,
+    alpha: float,
+    beta: float,
+    activation: str | None,
+    n_threads: int,
+) -> None: ...
+def sum_rows(x: np.ndarray, out: np.ndarray, n_threads: int) -> None: ...
+
+# conv
+def conv(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    dims: ConvDims,
+    activation: str | None,
+    n_threads: int,
+) -> None: ...
+def conv_input_grad(
+    dy: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    dx: np.ndarray,
+    dims: ConvDims,
+    n_threads: int,
+) -> None: ...
+def conv_weight_grad(
+    dy: np.ndarray,
+    x: np.ndarray,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    dims: ConvDims,
+    n_threads: int,
+) -> None: ...
+def depthwise(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    dims: ConvDims,
+    activation: str | None,
+    n_threads: int,
+) -> None: ...
+def depthwise_input_grad(
+    dy: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    dx: np.ndarray,
+    dims: ConvDims,
+    n_threads: int,
+) -> None: ...
+def depthwise_weight_grad(
+    dy: np.ndarray,
+    x: np.ndarray,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    dims: ConvDims,
+    n_threads: int,
+) -> None: ...
+def im2col(x: np.ndarray, cols: np.ndarray, dims: ConvDims, n_threads: int) -> None: ...
+def col2im(cols: np.ndarray, x: np.ndarray, dims: ConvDims, n_threads: int) -> None: ...
+
+# activation
+def relu(x: np.ndarray, y: np.ndarray, n_threads: int) -> None: ...
+def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, n_threads: int) -> None: ...

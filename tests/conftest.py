@@ -1,0 +1,37 @@
+"""What every run shows, and what it does not forgive.
+
+CONVNET_TEST_ORACLES=required makes a test fail that would be skipped because torch, scipy or onnx
+is missing: for runs where they are meant to be installed.
+"""
+
+import os
+
+import convnet
+import pytest
+
+
+def pytest_report_header():
+    facts = convnet.info()
+    return (
+        f"convnet {facts['version']}: {facts['instruction_set']} of "
+        f"{', '.join(facts['levels_built'])}; {facts['threads']} threads; {convnet.__file__}"
+    )
+
+
+def _without_excuse(report):
+    if os.environ.get("CONVNET_TEST_ORACLES") != "required" or report.outcome != "skipped":
+        return report
+    if "could not import" in str(report.longrepr):
+        report.outcome = "failed"
+        report.longrepr = f"CONVNET_TEST_ORACLES=required, but: {report.longrepr[-1]}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return _without_excuse((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _without_excuse((yield))
