@@ -114,7 +114,7 @@ def test_import_loads_nothing_but_the_package_and_numpy():
     assert "convnet.ops" in modules
     foreign = {m.partition(".")[0] for m in modules} - set(sys.stdlib_module_names) - {"convnet"}
     assert not foreign, "modules outside NumPy, the standard library and convnet"
-    heavy = {"argparse", "asyncio", "concurrent", "email", "multiprocessing", "unittest", "urllib"}
+    heavy = {"argparse", "asyncio", "concurrent", "email", "multiprocessing", "unittest"}
     assert not heavy & set(modules)
     assert not {f"convnet.{m}" for m in ("check", "cli", "train", "nn", "data")} & set(modules)
 

@@ -4,7 +4,7 @@ Arrays are what README.md beside kernels.pyx promises; nothing is checked here: 
 """
 
 import numpy as np
-from convnet.shapes import ConvDims
+from convnet.shapes import ConvDims, PoolDims
 
 # gemm
 def gemm(
@@ -45,6 +45,12 @@ def conv_weight_grad(
     dims: ConvDims,
     n_threads: int,
 ) -> None: ...
+
+# im2col
+def im2col(x: np.ndarray, cols: np.ndarray, dims: ConvDims, n_threads: int) -> None: ...
+def col2im(cols: np.ndarray, x: np.ndarray, dims: ConvDims, n_threads: int) -> None: ...
+
+# depthwise
 def depthwise(
     x: np.ndarray,
     w: np.ndarray,
@@ -70,8 +76,12 @@ def depthwise_weight_grad(
     dims: ConvDims,
     n_threads: int,
 ) -> None: ...
-def im2col(x: np.ndarray, cols: np.ndarray, dims: ConvDims, n_threads: int) -> None: ...
-def col2im(cols: np.ndarray, x: np.ndarray, dims: ConvDims, n_threads: int) -> None: ...
+
+# pool_forward
+def max_pool(
+    x: np.ndarray, y: np.ndarray, indices: np.ndarray | None, dims: PoolDims, n_threads: int
+) -> None: ...
+def avg_pool(x: np.ndarray, y: np.ndarray, dims: PoolDims, n_threads: int) -> None: ...
 
 # activation
 def relu(x: np.ndarray, y: np.ndarray, n_threads: int) -> None: ...
