@@ -15,6 +15,19 @@ from convnet.ops.adaptive_pool import (
     global_avg_pool3d,
     global_avg_pool3d_backward,
 )
+from convnet.ops.conv import (
+    conv1d,
+    conv1d_backward,
+    conv2d,
+    conv2d_algorithm,
+    conv2d_backward,
+    conv3d,
+    conv3d_backward,
+)
+from convnet.ops.conv_transpose import conv_transpose2d, conv_transpose2d_backward
+from convnet.ops.convolve import convolve
+from convnet.ops.gemm import gemm, linear, linear_backward, matmul
+from convnet.ops.im2col import col2im, im2col
 from convnet.ops.pool import (
     avg_pool1d,
     avg_pool1d_backward,
@@ -43,12 +56,28 @@ __all__ = [
     "avg_pool2d_backward",
     "avg_pool3d",
     "avg_pool3d_backward",
+    "col2im",
+    "conv1d",
+    "conv1d_backward",
+    "conv2d",
+    "conv2d_algorithm",
+    "conv2d_backward",
+    "conv3d",
+    "conv3d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
+    "convolve",
+    "gemm",
     "global_avg_pool1d",
     "global_avg_pool1d_backward",
     "global_avg_pool2d",
     "global_avg_pool2d_backward",
     "global_avg_pool3d",
     "global_avg_pool3d_backward",
+    "im2col",
+    "linear",
+    "linear_backward",
+    "matmul",
     "max_pool1d",
     "max_pool1d_backward",
     "max_pool2d",

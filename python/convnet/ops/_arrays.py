@@ -1,8 +1,8 @@
 """Checks and memory formats that all ops share.
 
-Logical layout is always (N, C, spatial...). In memory an array of rank 3 to 5 is either C-contiguous
-("NCHW") or channels-last: C-contiguous once its axis 1 is moved to the end. Anything else is
-copied to NCHW first. What could be both is NCHW.
+Logical layout is always (N, C, spatial...). In memory an array of rank 3 to 5 is either
+C-contiguous ("NCHW") or channels-last: C-contiguous once its axis 1 is moved to the end. Anything
+else is copied to NCHW first. What could be both is NCHW.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ def _foreign(value: Any, name: str) -> np.ndarray:
         )
     if hasattr(value, "__cuda_array_interface__"):
         raise TypeError(
-            f"{name}: got {kind} on a GPU; this version runs on the CPU, bring the array there first"
+            f"{name}: got {kind} on a GPU; this version runs on the CPU, bring it there first"
         )
     if hasattr(value, "__dlpack__"):
         try:
@@ -68,6 +68,17 @@ def dense(a: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(a)
 
 
+def in_format(a: np.ndarray, channels_last: bool) -> np.ndarray:
+    """`a` itself if it is in that memory format, else a copy that is."""
+    if not channels_last:
+        return np.ascontiguousarray(a)
+    if a.flags.c_contiguous or not is_channels_last(a):
+        out = empty(a.shape, a.dtype, True)
+        np.copyto(out, a)
+        return out
+    return a
+
+
 def empty(shape: tuple[int, ...], dtype: np.dtype, channels_last: bool) -> np.ndarray:
     """A fresh array of a logical shape in a memory format."""
     if not channels_last:
@@ -78,7 +89,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype, channels_last: bool) -> np.nd
 
 
 def same_format(a: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """`a` in the memory order of `like` (which is dense and of the same shape); a copy if need be."""
+    """`a` in the memory order of `like` (dense, of the same shape); a copy if need be."""
     if a.strides == like.strides:
         return a
     out = np.empty_like(like, dtype=a.dtype)

@@ -5,6 +5,15 @@ backend: inputs, then the arrays that are written, then parameters.
 """
 
 from convnet.backends.reference.activation import relu, relu_backward
+from convnet.backends.reference.conv import (
+    col2im,
+    conv,
+    conv_input_grad,
+    conv_weight_grad,
+    im2col,
+)
+from convnet.backends.reference.conv import conv_algorithm as conv_algorithm
+from convnet.backends.reference.gemm import gemm, sum_rows
 from convnet.backends.reference.pool import (
     adaptive_avg_pool,
     adaptive_avg_pool_backward,
@@ -19,8 +28,15 @@ __all__ = [
     "adaptive_avg_pool_backward",
     "avg_pool",
     "avg_pool_backward",
+    "col2im",
+    "conv",
+    "conv_input_grad",
+    "conv_weight_grad",
+    "gemm",
+    "im2col",
     "max_pool",
     "max_pool_backward",
     "relu",
     "relu_backward",
+    "sum_rows",
 ]

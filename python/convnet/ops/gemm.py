@@ -1,0 +1,243 @@
+"""Matrix products.
+
+M rows, N columns, K the length of the sums; B a batch of matrices.
+"""
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from convnet import backend
+from convnet.ops._arrays import as_array, check_out, check_same_dtype, check_shape
+from convnet.ops._fused import FUSED, activate, check_activation
+
+
+def _matrices(a: np.ndarray) -> np.ndarray:
+    """`a` itself where one axis of its matrices is contiguous, the other ascending; else a copy."""
+    row, col = a.strides[-2:]
+    item = a.itemsize
+    if col == item and (row > 0 or a.shape[-2] == 1):
+        return a
+    if row == item and (col > 0 or a.shape[-1] == 1):
+        return a
+    return np.ascontiguousarray(a)
+
+
+def _product_out(
+    out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype, *inputs: np.ndarray
+) -> np.ndarray:
+    if out is None:
+        return np.empty(shape, dtype)
+    check_out(out, shape, dtype, *inputs)
+    if not out.flags.c_contiguous:
+        raise ValueError(f"out: expected a C-contiguous array, got strides {out.strides}")
+    return out
+
+
+def _pair(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
+    a, b = as_array(a, "a"), as_array(b, "b")
+    if a.dtype != b.dtype:
+        check_same_dtype("a", a, b=b)
+    return a, b
+
+
+def matmul(a: Any, b: Any, out: np.ndarray | None = None) -> np.ndarray:
+    """y = a b, with numpy.matmul's rules for shapes.
+
+    y[..., m, n] = sum over k of a[..., m, k] * b[..., k, n]
+
+    a : (..., M, K)    b : (..., K, N)    ->    y : (..., M, N), the batch axes broadcast. A 1-D a
+    is a row, a 1-D b a column, and that axis is missing in y. K = 0 gives zeros. ValueError for a
+    0-D operand and for lengths or batch axes that do not match.
+    """
+    a, b = _pair(a, b)
+    for name, operand in (("a", a), ("b", b)):
+        if operand.ndim == 0:
+            raise ValueError(f"{name}: expected at least 1 dimension, got a 0-D array")
+    left = a[None, :] if a.ndim == 1 else a
+    right = b[:, None] if b.ndim == 1 else b
+    m, k, n = left.shape[-2], left.shape[-1], right.shape[-1]
+    if right.shape[-2] != k:
+        raise ValueError(
+            f"b: expected {k} rows like a's columns, got shapes {a.shape} and {b.shape}"
+        )
+    try:
+        batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"b: expected batch axes that broadcast with a's, got shapes {a.shape} and {b.shape}"
+        ) from None
+    shape = batch + (m,) * (a.ndim > 1) + (n,) * (b.ndim > 1)
+    y = _product_out(out, shape, a.dtype, a, b)
+    if y.size == 0:
+        return y
+    if k == 0:
+        y.fill(0)
+    elif right.ndim == 2:  # one matrix for all of a's rows
+        rows = _matrices(left if left.ndim == 2 else left.reshape(-1, k))
+        backend.active().gemm(rows, _matrices(right), None, y.reshape(-1, n), 1.0, 0.0, None)
+    else:
+        left = _matrices(np.broadcast_to(left, (*batch, m, k)).reshape(-1, m, k))
+        right = _matrices(np.broadcast_to(right, (*batch, k, n)).reshape(-1, k, n))
+        backend.active().gemm(left, right, None, y.reshape(-1, m, n), 1.0, 0.0, None)
+    return y[()] if out is None and y.ndim == 0 else y
+
+
+def gemm(
+    a: Any,
+    b: Any,
+    c: Any = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """y = alpha a b + beta c
+
+    a : (M, K), or (K, M) with transpose_a    b : (K, N), or (N, K) with transpose_b
+    c : (M, N), or (N,) for every row, or None    ->    y : (M, N)
+
+    With beta = 0 c is not read. `out` may be c itself. ValueError for shapes that do not match, and
+    for a beta without a c. (BLAS level 3, xGEMM.)
+    """
+    a, b = _pair(a, b)
+    for name, operand in (("a", a), ("b", b)):
+        if operand.ndim != 2:
+            raise ValueError(f"{name}: expected 2 dimensions, got shape {operand.shape}")
+    alpha, beta = _number(alpha, "alpha"), _number(beta, "beta")
+    left, right = a.T if transpose_a else a, b.T if transpose_b else b
+    (m, k), n = left.shape, right.shape[1]
+    if right.shape[0] != k:
+        raise ValueError(
+            f"b: expected {k} {'columns' if transpose_b else 'rows'} like a's "
+            f"{'rows' if transpose_a else 'columns'}, got shapes {a.shape} and {b.shape}"
+        )
+    if c is None:
+        if beta != 0:
+            raise ValueError(f"c: expected an array with beta={beta}, got None")
+    else:
+        c = as_array(c, "c")
+        check_same_dtype("a", a, c=c)
+        if c.shape not in ((m, n), (n,)):
+            raise ValueError(f"c: expected shape {(m, n)} or {(n,)}, got {c.shape}")
+        if beta == 0:
+            c = None
+    y = _product_out(out, (m, n), a.dtype, a, b)
+    if c is not None:
+        if out is not None:
+            check_out(out, (m, n), a.dtype, c, in_place=True)
+        c = np.ascontiguousarray(c)
+    if y.size == 0:
+        return y
+    if k == 0:
+        y[...] = 0 if c is None else beta * c
+        return y
+    backend.active().gemm(_matrices(left), _matrices(right), c, y, alpha, beta, None)
+    return y
+
+
+def _number(value: Any, name: str) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a real number, got {value!r}")
+    return float(value)
+
+
+def linear(x: Any, w: Any, b: Any = None, *, activation: str | None = None) -> np.ndarray:
+    """A fully connected layer.
+
+    y[..., o] = activation(b[o] + sum over i of x[..., i] * w[o, i])
+
+    x : (..., I)    w : (O, I)    b : (O,) or None    ->    y : (..., O)
+
+    activation : None, "relu", "sigmoid", "tanh", "silu", "leaky_relu" (slope 0.01) or "gelu"
+    """
+    x, w = as_array(x, "x"), as_array(w, "w")
+    if w.dtype != x.dtype:
+        check_same_dtype("x", x, w=w)
+    check_activation(activation)
+    _check_linear(x, w)
+    if b is not None:
+        b = as_array(b, "b")
+        check_same_dtype("x", x, b=b)
+        check_shape(b, "b", w.shape[:1], "like w's rows")
+        b = np.ascontiguousarray(b)
+    n, k = w.shape
+    y = np.empty((*x.shape[:-1], n), x.dtype)
+    if y.size == 0:
+        return y
+    rows = y if y.ndim == 2 else y.reshape(-1, n)
+    if k == 0:
+        rows[...] = 0 if b is None else b
+        if activation == FUSED:
+            backend.active().relu(y, y)
+    else:
+        x = _matrices(x if x.ndim == 2 else x.reshape(-1, k))
+        fused = activation if activation == FUSED else None
+        beta = 0.0 if b is None else 1.0
+        backend.active().gemm(x, _matrices(w).T, b, rows, 1.0, beta, fused)
+    activate(activation, y)
+    return y
+
+
+def _check_linear(x: np.ndarray, w: np.ndarray) -> None:
+    if w.ndim != 2:
+        raise ValueError(f"w: expected 2 dimensions (O, I), got shape {w.shape}")
+    if x.ndim == 0:
+        raise ValueError("x: expected at least 1 dimension (..., I), got a 0-D array")
+    if x.shape[-1] != w.shape[1]:
+        raise ValueError(
+            f"x: expected {w.shape[1]} in the last axis like w's columns, got shape {x.shape}"
+        )
+
+
+def check_needs(needs: Sequence[bool]) -> tuple[bool, bool, bool]:
+    """The three flags of a backward function: which of dx, dw and db are wanted."""
+    if not isinstance(needs, Sequence) or isinstance(needs, str) or len(needs) != 3:
+        raise ValueError(f"needs: expected three flags for dx, dw and db, got {needs!r}")
+    return bool(needs[0]), bool(needs[1]), bool(needs[2])
+
+
+def linear_backward(
+    dy: Any, x: Any, w: Any, needs: Sequence[bool] = (True, True, True)
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """The gradients of linear (without an activation): (dx, dw, db), None where not needed.
+
+    dx[..., i] = sum over o of dy[..., o] * w[o, i]
+    dw[o, i] = sum over all rows of dy[..., o] * x[..., i]
+    db[o] = sum over all rows of dy[..., o]
+
+    dy : (..., O)    x : (..., I)    w : (O, I)    ->    dx : like x    dw : like w    db : (O,)
+    """
+    dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
+    check_same_dtype("x", x, w=w, dy=dy)
+    _check_linear(x, w)
+    n, k = w.shape
+    check_shape(dy, "dy", (*x.shape[:-1], n), "like linear's result")
+    need_dx, need_dw, need_db = check_needs(needs)
+    run = backend.active()
+    if dy.size:
+        dy = np.ascontiguousarray(dy).reshape(-1, n)
+    dx = dw = db = None
+    if need_dx:
+        dx = np.empty(x.shape, x.dtype)
+        if dx.size and dy.size:
+            run.gemm(dy, _matrices(w), None, dx.reshape(-1, k), 1.0, 0.0, None)
+        else:
+            dx.fill(0)
+    if need_dw:
+        dw = np.empty((n, k), x.dtype)
+        if dw.size and dy.size:
+            run.gemm(dy.T, _matrices(x.reshape(-1, k)), None, dw, 1.0, 0.0, None)
+        else:
+            dw.fill(0)
+    if need_db:
+        db = np.empty(n, x.dtype)
+        if dy.size:
+            run.sum_rows(dy, db)
+        else:
+            db.fill(0)
+    return dx, dw, db

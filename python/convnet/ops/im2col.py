@@ -1,0 +1,63 @@
+"""im2col and col2im as operations of their own. (The convolutions never form this matrix.)
+
+N images, C channels; H W the image, R S the kernel, P Q its positions.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from convnet import backend
+from convnet.ops._arrays import as_array, check_shape, dense
+from convnet.shapes import Ints, Padding, im2col_dims, shape
+
+
+def im2col(
+    x: Any, kernel_size: Ints, *, stride: Ints = 1, padding: Padding = 0, dilation: Ints = 1
+) -> np.ndarray:
+    """The windows of an image as columns: torch's unfold.
+
+    cols[n, (c*R + r)*S + s, p*Q + q] =
+        x[n, c, p*stride + r*dilation - pad, q*stride + s*dilation - pad], 0 outside
+
+    x : (N, C, H, W)    ->    cols : (N, C*R*S, P*Q)
+
+    stride, padding and dilation as conv2d's. conv2d is then w.reshape(K, -1) @ cols. (Chellapilla,
+    Puri, Simard, "High performance convolutional neural networks for document processing", 2006.)
+    """
+    x = as_array(x, "x")
+    dims = im2col_dims(x.shape, kernel_size, stride, padding, dilation)
+    cols = np.empty(_cols_shape(dims), x.dtype)
+    if cols.size:
+        backend.active().im2col(dense(x), cols, dims)
+    return cols
+
+
+def col2im(
+    cols: Any,
+    x_shape: Sequence[int],
+    kernel_size: Ints,
+    *,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+) -> np.ndarray:
+    """Columns summed back into an image: torch's fold, the adjoint of im2col.
+
+    x[n, c, i, j] = sum of all elements of cols that im2col would have read there
+
+    cols : (N, C*R*S, P*Q)    x_shape : (N, C, H, W)    ->    x : (N, C, H, W)
+    """
+    cols = as_array(cols, "cols")
+    dims = im2col_dims(shape(x_shape, "x_shape", 2), kernel_size, stride, padding, dilation)
+    check_shape(cols, "cols", _cols_shape(dims), "(N, C*R*S, P*Q)")
+    x = np.empty((dims.batch, dims.in_channels, *dims.in_size), cols.dtype)
+    if x.size:
+        backend.active().col2im(np.ascontiguousarray(cols), x, dims)
+    return x
+
+
+def _cols_shape(dims: Any) -> tuple[int, int, int]:
+    (r, s), (p, q) = dims.kernel_size, dims.out_size
+    return dims.batch, dims.in_channels * r * s, p * q
