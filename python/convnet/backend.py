@@ -115,6 +115,10 @@ def info() -> dict[str, Any]:
     from convnet.backends import cpu
     from convnet.precision import get_precision
 
+    build = cpu.info()
+    count, source = threads.get_num_threads(), threads.why()
+    if not build["openmp"]:
+        count, source = 1, "this build is without OpenMP"
     return {
         "version": convnet.__version__,
         "python": sys.version.split()[0],
@@ -122,10 +126,10 @@ def info() -> dict[str, Any]:
         "machine": f"{platform.machine()} {platform.system()}",
         "backend": get_backend(),
         "backends": [*present(), "reference"],
-        **cpu.info(),
+        **build,
         "cuda": _cuda(),
-        "threads": threads.get_num_threads(),
-        "threads_from": threads.why(),
+        "threads": count,
+        "threads_from": source,
         "precision": get_precision(),
         "cross_check": _wrapper.get() is not None,
     }
