@@ -42,3 +42,8 @@ def ulps(n: float, *outputs: str) -> Bound:
 def exact(*outputs: str) -> Bound:
     """The very same values."""
     return lambda args, expected, eps, tiny: {o: 0.0 for o in outputs if o in expected}
+
+
+def sum_bound(k: float, magnitude: Any, eps: float, tiny: float) -> Any:
+    """What a sum of k products may be off by; magnitude: the sum of their absolute values."""
+    return (8 + 2 * np.sqrt(k)) * eps * magnitude + k * tiny
