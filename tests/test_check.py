@@ -117,6 +117,25 @@ def test_for_the_process_and_off_again(monkeypatch):
     ops.relu(x)
 
 
+@pytest.mark.parametrize("fault", ["conv", "conv_weight_grad", "relu_backward"])
+def test_fault_is_found_through_nn(monkeypatch, fault):
+    nn = pytest.importorskip("convnet.nn")
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 6)).astype(np.float32)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+
+    def step():
+        model(nn.Tensor(x)).sum().backward()
+
+    with convnet.cross_check() as report:
+        step()
+    assert {"conv", "conv_input_grad", "conv_weight_grad", "relu_backward"} <= set(report.functions)
+    assert 0 < report.worst <= 1
+    monkeypatch.setattr(cpu, fault, one_element_off(getattr(cpu, fault)))
+    with convnet.cross_check(), pytest.raises(convnet.CrossCheckError) as caught:
+        step()
+    assert caught.value.function == fault
+
+
 INF, NAN = np.inf, np.nan
 
 

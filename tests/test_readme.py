@@ -9,7 +9,9 @@ import pytest
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 # A block of Python, and the block of output that follows it, if any.
-EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+EXAMPLE = re.compile(
+    r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
+)
 
 
 def examples():

@@ -98,6 +98,15 @@ def test_same_bits_on_one_and_two_threads(folder, tmp_path, model, optimizer):
     assert weights[0] == weights[1]
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_every_call_of_a_training_is_within_its_bound(folder, tmp_path, model):
+    with convnet.cross_check() as report:
+        options = ("--model", model, "--epochs", "1", "--batch-size", "80")
+        assert train(folder, tmp_path, *options) == 0
+    assert report.calls > 10
+    assert {"gemm", "adam", "cross_entropy_backward"} <= set(report.functions)
+
+
 def test_another_seed_gives_other_weights(folder, tmp_path):
     for seed in ("1", "2"):
         assert (
