@@ -77,6 +77,25 @@ def depthwise_weight_grad(
     n_threads: int,
 ) -> None: ...
 
+# winograd
+def winograd(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    dims: ConvDims,
+    activation: str | None,
+    n_threads: int,
+) -> None: ...
+def winograd_input_grad(
+    dy: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    dx: np.ndarray,
+    dims: ConvDims,
+    n_threads: int,
+) -> None: ...
+
 # pool_forward
 def max_pool(
     x: np.ndarray, y: np.ndarray, indices: np.ndarray | None, dims: PoolDims, n_threads: int

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.backends.algorithm import conv_algorithm as conv_algorithm
 from convnet.kernels import cpu as processor
 from convnet.shapes import ConvDims, PoolDims
 from convnet.threads import get_num_threads
@@ -113,21 +114,23 @@ def sum_rows(x: np.ndarray, out: np.ndarray) -> None:
 # conv
 
 
-def _same_format(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.flags.c_contiguous == b.flags.c_contiguous
+def _kernel(table: dict[str, str], a: np.ndarray, b: np.ndarray, dims: ConvDims, grad: str | None):
+    """The kernel for arrays of the input's (a) and the output's (b) side of a convolution."""
+    channels_last = not a.flags.c_contiguous
+    algorithm = conv_algorithm(dims, channels_last, grad, a.dtype)
+    if algorithm == "depthwise" and b.flags.c_contiguous == channels_last:
+        algorithm = "implicit_gemm"  # the direct kernels want one format
+    return getattr(_kernels[a.dtype], table[algorithm])
 
 
-def conv_algorithm(dims: ConvDims, channels_last: bool, gradient: str | None = None) -> str:
-    """Which kernel runs: "depthwise" or "implicit_gemm"; gradient: None, "input" or "weight".
-
-    One input channel a group leaves a product with one row of its tile filled: the direct kernel
-    is faster. Channels-last (and every input gradient) it wants one output channel a group too.
-    """
-    if dims.groups == 1 or dims.in_channels != dims.groups:
-        return "implicit_gemm"
-    if (channels_last or gradient == "input") and dims.out_channels != dims.groups:
-        return "implicit_gemm"
-    return "depthwise"
+_FORWARD = {
+    "implicit_gemm": "conv",
+    "depthwise": "depthwise",
+    "winograd_4x4_3x3": "winograd",
+    "winograd_2x2_5x5": "winograd",
+}
+_INPUT_GRAD = {algorithm: f"{kernel}_input_grad" for algorithm, kernel in _FORWARD.items()}
+_WEIGHT_GRAD = {algorithm: f"{kernel}_weight_grad" for algorithm, kernel in _FORWARD.items()}
 
 
 def conv(
@@ -138,22 +141,14 @@ def conv(
     dims: ConvDims,
     activation: str | None,
 ) -> None:
-    kernels = _kernels[x.dtype]
-    run = kernels.conv
-    if dims.groups > 1 and _same_format(x, y):
-        algorithm = conv_algorithm(dims, not x.flags.c_contiguous)
-        run = kernels.depthwise if algorithm == "depthwise" else run
+    run = _kernel(_FORWARD, x, y, dims, None)
     run(x, w, b, y, dims, activation, get_num_threads())
 
 
 def conv_input_grad(
     dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, dx: np.ndarray, dims: ConvDims
 ) -> None:
-    kernels = _kernels[dy.dtype]
-    run = kernels.conv_input_grad
-    if dims.groups > 1 and _same_format(dx, dy):
-        algorithm = conv_algorithm(dims, not dx.flags.c_contiguous, "input")
-        run = kernels.depthwise_input_grad if algorithm == "depthwise" else run
+    run = _kernel(_INPUT_GRAD, dx, dy, dims, "input")
     run(dy, w, b, dx, dims, get_num_threads())
 
 
@@ -164,11 +159,7 @@ def conv_weight_grad(
     db: np.ndarray | None,
     dims: ConvDims,
 ) -> None:
-    kernels = _kernels[x.dtype]
-    run = kernels.conv_weight_grad
-    if dims.groups > 1 and _same_format(x, dy):
-        algorithm = conv_algorithm(dims, not x.flags.c_contiguous, "weight")
-        run = kernels.depthwise_weight_grad if algorithm == "depthwise" else run
+    run = _kernel(_WEIGHT_GRAD, x, dy, dims, "weight")
     run(dy, x, dw, db, dims, get_num_threads())
 
 

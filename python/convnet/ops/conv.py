@@ -265,17 +265,20 @@ def conv2d_algorithm(
     groups: int = 1,
     channels_last: bool = False,
     gradient: str | None = None,
+    dtype: Any = np.float32,
 ) -> str:
     """Which algorithm conv2d would run on arrays of these shapes; nothing is computed.
 
     x_shape : (N, C, H, W)    w_shape : (K, C/groups, R, S)
     channels_last : whether x lies in that memory format
     gradient : None for conv2d itself, "input" or "weight" for conv2d_backward's dx or dw
-    -> "implicit_gemm" or "depthwise"; the reference has only "reference"
+    dtype : float32 or float64
+    -> "implicit_gemm", "depthwise", "winograd_4x4_3x3" or "winograd_2x2_5x5"; the reference has
+    only "reference". It never depends on N; the precision in force decides on Winograd.
     """
     if gradient not in (None, "input", "weight"):
         raise ValueError(f'gradient: expected None, "input" or "weight", got {gradient!r}')
     x_shape = shape(x_shape, "x_shape", 2)
     w_shape = tuple([integer(n, "w_shape", 0) for n in w_shape])
     dims = conv_dims(x_shape, w_shape, stride, padding, dilation, groups, 2)
-    return backend.active().conv_algorithm(dims, bool(channels_last), gradient)
+    return backend.active().conv_algorithm(dims, bool(channels_last), gradient, np.dtype(dtype))

@@ -9,6 +9,8 @@ import numpy as np
 
 from convnet.shapes import ConvDims
 
+_F32 = np.dtype(np.float32)
+
 
 def _taps(dims: ConvDims) -> Iterator[tuple[tuple[int, ...], tuple, tuple]]:
     """Every tap as (tap, outputs, inputs): which outputs read an input there, and which they read.
@@ -110,6 +112,11 @@ def col2im(cols: np.ndarray, x: np.ndarray, dims: ConvDims) -> None:
         x[inputs] += cols[:, :, *tap][outputs]
 
 
-def conv_algorithm(dims: ConvDims, channels_last: bool, gradient: str | None = None) -> str:
+def conv_algorithm(
+    dims: ConvDims,
+    channels_last: bool,
+    gradient: str | None = None,
+    dtype: np.dtype = _F32,
+) -> str:
     """What ops.conv2d_algorithm answers here: there is one algorithm."""
     return "reference"
