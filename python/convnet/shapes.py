@@ -55,9 +55,12 @@ class PoolDims(NamedTuple):
 def integer(value: Any, name: str, least: int) -> int:
     """`value` as an int of at least `least`; TypeError for bools, floats and the like."""
     if type(value) is not int:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name}: expected an integer, got {value!r}")
-        value = index(value)
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            value = index(value)
+        except TypeError:
+            raise TypeError(f"{name}: expected an integer, got {value!r}") from None
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
     return value
@@ -100,9 +103,12 @@ def _explicit(padding: Padding, rank: int, allowed: str) -> tuple[Sizes, Sizes]:
         pads = (padding,) * rank
         return pads, pads
     if not isinstance(padding, Sequence) or isinstance(padding, str):
-        if isinstance(padding, str) or not hasattr(padding, "__index__"):
-            error = ValueError if isinstance(padding, str) else TypeError
-            raise error(f"padding: expected {allowed}, got {padding!r}")
+        if isinstance(padding, str):
+            raise ValueError(f"padding: expected {allowed}, got {padding!r}")
+        try:
+            index(padding)
+        except TypeError:
+            raise TypeError(f"padding: expected {allowed}, got {padding!r}") from None
         pads = sizes(padding, "padding", rank, 0)
         return pads, pads
     if len(padding) != rank:
@@ -130,16 +136,17 @@ def _pads(
     the odd one at the end, so that the output is ceil(n/s).
     """
     rank = len(n)
-    if padding == "valid":
+    mode = padding if isinstance(padding, str) else None
+    if mode == "valid":
         return (0,) * rank, (0,) * rank
-    if padding == "same":
+    if mode == "same":
         total = [
             max((-(-n[i] // s[i]) - 1) * s[i] + d[i] * (m[i] - 1) + 1 - n[i], 0)
             for i in range(rank)
         ]
         low = tuple([t // 2 for t in total])
         return low, tuple([t - t // 2 for t in total])
-    if padding == "full" and full:
+    if mode == "full" and full:
         pads = tuple([d[i] * (m[i] - 1) for i in range(rank)])
         return pads, pads
     modes = '"same", "valid" or "full"' if full else '"same" or "valid"'
@@ -306,7 +313,7 @@ def pool_dims(
     n, m = x_shape[2:], sizes(kernel_size, "kernel_size", rank)
     s = m if stride is None else sizes(stride, "stride", rank)
     d = sizes(dilation, "dilation", rank)
-    if ceil_mode and padding == "same":
+    if ceil_mode and isinstance(padding, str) and padding == "same":
         raise ValueError('ceil_mode: expected False with padding="same", got True')
     low, high = _pads(padding, n, m, s, d, False)
     out = []
