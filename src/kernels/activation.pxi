@@ -1,46 +1,25 @@
-# Element-wise functions and their gradients: one pass over flat arrays in memory order.
+# Activation functions and their gradients: one pass over flat arrays in memory order.
 #
-#   x  |  thread 0  |  thread 1  | ...      each thread takes one contiguous run of elements
+# relu and its kind are bound by memory: their loops are simple enough for the compiler to vectorise
+# whole (checked: vminps, vmaxps and masked moves), so they are written for one element. The others
+# go through math.pxi a vector at a time. elementwise.pxi splits the work and handles the tail.
 #
-# Bound by memory: the loops are simple enough for the compiler to vectorise whole (checked: vminps,
-# vmaxps and masked moves), so they are written for one element.
-
-ctypedef void (*unary_t)(const real_t *a, real_t *out, index_t n) noexcept nogil
-ctypedef void (*binary_t)(const real_t *a, const real_t *b, real_t *out, index_t n) noexcept nogil
+# At the ends of the line the functions take their limits, where the formula would give inf * 0:
+# the products clamp x (to what CLAMP says) where the other factor has long become 0.
 
 
-cdef void unary_part(unary_t f, const real_t *a, real_t *out, index_t n, index_t part,
-                     index_t parts) noexcept nogil:
-    cdef index_t begin = n * part // parts, end = n * (part + 1) // parts
-    f(a + begin, out + begin, end - begin)
+cdef inline vec_t clamp(vec_t x, real_t limit) noexcept nogil:
+    """x brought to [-limit, limit]; NaN stays."""
+    return vmin(vmax(x, vsplat(-limit)), vsplat(limit))
 
 
-cdef void unary(unary_t f, const real_t *a, real_t *out, index_t n, int n_threads) noexcept nogil:
-    cdef int parts = threads_for(n, n_threads), part
-    if parts == 1:
-        f(a, out, n)
-        return
-    for part in prange(parts, num_threads=parts, schedule="static"):
-        unary_part(f, a, out, n, part, parts)
+cdef inline vec_t positive_or(vec_t x, vec_t positive, vec_t negative) noexcept nogil:
+    """`negative` where x < 0, else `positive`."""
+    return vselect(vless(x, vzero()), negative, positive)
 
 
-cdef void binary_part(binary_t f, const real_t *a, const real_t *b, real_t *out, index_t n,
-                      index_t part, index_t parts) noexcept nogil:
-    cdef index_t begin = n * part // parts, end = n * (part + 1) // parts
-    f(a + begin, b + begin, out + begin, end - begin)
-
-
-cdef void binary(binary_t f, const real_t *a, const real_t *b, real_t *out, index_t n,
-                 int n_threads) noexcept nogil:
-    cdef int parts = threads_for(n, n_threads), part
-    if parts == 1:
-        f(a, b, out, n)
-        return
-    for part in prange(parts, num_threads=parts, schedule="static"):
-        binary_part(f, a, b, out, n, part, parts)
-
-
-cdef void relu_run(const real_t *x, real_t *y, index_t n) noexcept nogil:
+cdef void relu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
+                   real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n):
         y[i] = relu1(x[i])
@@ -48,14 +27,11 @@ cdef void relu_run(const real_t *x, real_t *y, index_t n) noexcept nogil:
 
 def relu(cnp.ndarray x, cnp.ndarray y, int n_threads):
     """y = max(x, 0); NaN stays NaN."""
-    cdef const real_t *px = pointer(x)
-    cdef real_t *py = pointer(y)
-    cdef index_t n = cnp.PyArray_SIZE(x)
-    with nogil:
-        unary(relu_run, px, py, n, n_threads)
+    unary(relu_run, x, y, 0, n_threads)
 
 
-cdef void relu_backward_run(const real_t *dy, const real_t *y, real_t *dx, index_t n) noexcept nogil:
+cdef void relu_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx, index_t n,
+                            real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n):
         dx[i] = 0 if y[i] <= 0 else dy[i]
@@ -63,9 +39,195 @@ cdef void relu_backward_run(const real_t *dy, const real_t *y, real_t *dx, index
 
 def relu_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
     """dx = dy where y > 0 or y is NaN, else 0."""
-    cdef const real_t *pdy = pointer(dy)
-    cdef const real_t *py = pointer(y)
-    cdef real_t *pdx = pointer(dx)
-    cdef index_t n = cnp.PyArray_SIZE(dy)
-    with nogil:
-        binary(relu_backward_run, pdy, py, pdx, n, n_threads)
+    binary(relu_backward_run, dy, y, dx, 0, n_threads)
+
+
+cdef void leaky_relu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
+                         real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n):
+        y[i] = p * x[i] if x[i] < 0 else x[i]
+
+
+def leaky_relu(cnp.ndarray x, cnp.ndarray y, real_t negative_slope, int n_threads):
+    """y = x, times negative_slope where x < 0."""
+    unary(leaky_relu_run, x, y, negative_slope, n_threads)
+
+
+cdef void leaky_relu_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx, index_t n,
+                                  real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n):
+        dx[i] = p * dy[i] if x[i] <= 0 else dy[i]
+
+
+def leaky_relu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, real_t negative_slope, int n_threads):
+    """dx = dy, times negative_slope where x <= 0."""
+    binary(leaky_relu_backward_run, dy, x, dx, negative_slope, n_threads)
+
+
+cdef void sigmoid_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
+                      real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(y + VL * i, vsigmoid(vload(x + VL * i)))
+
+
+def sigmoid(cnp.ndarray x, cnp.ndarray y, int n_threads):
+    """y = 1 / (1 + exp(-x))."""
+    unary(sigmoid_run, x, y, 0, n_threads)
+
+
+cdef void sigmoid_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx, index_t n,
+                               real_t p) noexcept nogil:
+    cdef index_t i
+    cdef vec_t v
+    for i in range(n // VL):
+        v = vload(y + VL * i)
+        vstore(dx + VL * i, vload(dy + VL * i) * ((vsplat(1) - v) * v))
+
+
+def sigmoid_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
+    """dx = dy y (1 - y)."""
+    binary(sigmoid_backward_run, dy, y, dx, 0, n_threads)
+
+
+cdef void tanh_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
+                   real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(y + VL * i, vtanh(vload(x + VL * i)))
+
+
+def tanh(cnp.ndarray x, cnp.ndarray y, int n_threads):
+    """y = tanh(x)."""
+    unary(tanh_run, x, y, 0, n_threads)
+
+
+cdef void tanh_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx, index_t n,
+                            real_t p) noexcept nogil:
+    cdef index_t i
+    cdef vec_t v
+    for i in range(n // VL):
+        v = vload(y + VL * i)
+        vstore(dx + VL * i, vload(dy + VL * i) * ((vsplat(1) - v) * (vsplat(1) + v)))
+
+
+def tanh_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
+    """dx = dy (1 - y^2), as a product that does not cancel."""
+    binary(tanh_backward_run, dy, y, dx, 0, n_threads)
+
+
+cdef inline vec_t silu1(vec_t x) noexcept nogil:
+    return vmax(x, vsplat(-1024 if DOUBLE_REAL else -128)) * vsigmoid(x)
+
+
+cdef void silu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
+                   real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(y + VL * i, silu1(vload(x + VL * i)))
+
+
+def silu(cnp.ndarray x, cnp.ndarray y, int n_threads):
+    """y = x / (1 + exp(-x))."""
+    unary(silu_run, x, y, 0, n_threads)
+
+
+cdef inline vec_t silu_slope(vec_t x) noexcept nogil:
+    """s + x s (1 - s), s = sigmoid(x); both s and 1 - s without cancellation."""
+    cdef vec_t z = vexp(-vabs(x))
+    cdef vec_t large = vsplat(1) / (vsplat(1) + z)
+    cdef vec_t small = z * large
+    return positive_or(x, large, small) + clamp(x, 1024 if DOUBLE_REAL else 128) * (small * large)
+
+
+cdef void silu_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx, index_t n,
+                            real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(dx + VL * i, vload(dy + VL * i) * silu_slope(vload(x + VL * i)))
+
+
+def silu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, int n_threads):
+    """dx = dy (s + x s (1 - s)), s = sigmoid(x)."""
+    binary(silu_backward_run, dy, x, dx, 0, n_threads)
+
+
+# gelu: exactly, x times the normal distribution; the form with tanh is x sigmoid(2u),
+# 2u = sqrt(8/pi) (x + 0.044715 x^3).
+
+cdef inline vec_t gelu1(vec_t x) noexcept nogil:
+    cdef vec_t bounded = clamp(x, 40 if DOUBLE_REAL else 15), density
+    cdef vec_t ratio = normal_tail(vabs(bounded), &density)
+    cdef vec_t product = (bounded * ratio) * density
+    return positive_or(x, x - product, product)
+
+
+cdef inline vec_t gelu_slope(vec_t x) noexcept nogil:
+    """The distribution at x plus x times the density."""
+    cdef vec_t bounded = clamp(x, 40 if DOUBLE_REAL else 15), density
+    cdef vec_t ratio = normal_tail(vabs(bounded), &density)
+    cdef vec_t rise = bounded * vsplat(0.398942280401432677939946)
+    return positive_or(x, vsplat(1) + (rise - ratio) * density, (ratio + rise) * density)
+
+
+cdef inline vec_t gelu_tanh1(vec_t x) noexcept nogil:
+    cdef vec_t bounded = clamp(x, 24 if DOUBLE_REAL else 12), one = vsplat(1)
+    cdef vec_t z = vexp_in_range(-vabs(bounded) * gelu_tanh_rate(bounded * bounded))
+    return positive_or(x, x, bounded * z) / (one + z)
+
+
+cdef inline vec_t gelu_tanh_rate(vec_t square) noexcept nogil:
+    """2u / x at x^2."""
+    return horner(vsplat(0.0713548162726002527), square, 1.5957691216057307117)
+
+
+cdef inline vec_t gelu_tanh_slope(vec_t x) noexcept nogil:
+    """s + x s (1 - s) (2u)', s = sigmoid(2u)."""
+    cdef vec_t bounded = clamp(x, 24 if DOUBLE_REAL else 12)
+    cdef vec_t square = bounded * bounded
+    cdef vec_t z = vexp_in_range(-vabs(bounded) * gelu_tanh_rate(square))
+    cdef vec_t large = vsplat(1) / (vsplat(1) + z)
+    cdef vec_t small = z * large
+    cdef vec_t inner = horner(vsplat(0.2140644488178007581), square, 1.5957691216057307117)
+    return positive_or(x, large, small) + (bounded * inner) * (small * large)
+
+
+cdef void gelu_exact_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
+                         real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(y + VL * i, gelu1(vload(x + VL * i)))
+
+
+cdef void gelu_tanh_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
+                        real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(y + VL * i, gelu_tanh1(vload(x + VL * i)))
+
+
+def gelu(cnp.ndarray x, cnp.ndarray y, bint with_tanh, int n_threads):
+    """y = x times the normal distribution at x, or its form with tanh."""
+    unary(gelu_tanh_run if with_tanh else gelu_exact_run, x, y, 0, n_threads)
+
+
+cdef void gelu_exact_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
+                                  index_t n, real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(dx + VL * i, vload(dy + VL * i) * gelu_slope(vload(x + VL * i)))
+
+
+cdef void gelu_tanh_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
+                                 index_t n, real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(dx + VL * i, vload(dy + VL * i) * gelu_tanh_slope(vload(x + VL * i)))
+
+
+def gelu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, bint with_tanh, int n_threads):
+    """dx = dy times the derivative of gelu at x."""
+    binary(gelu_tanh_backward_run if with_tanh else gelu_exact_backward_run, dy, x, dx, 0,
+           n_threads)

@@ -57,6 +57,17 @@ cdef extern from "simd.h" nogil:
     void vtranspose(const real_t *src, Py_ssize_t src_stride, real_t *dst, Py_ssize_t dst_stride)
     void prefetch_run(const real_t *p, Py_ssize_t n)
     void prefetch_for_write(const real_t *p, Py_ssize_t n)
+    vec_t vmin(vec_t a, vec_t b)
+    vec_t vabs(vec_t x)
+    vec_t vcopysign(vec_t a, vec_t b)
+    vec_t vhead(vec_t x)
+    vec_t vround(vec_t x)
+    vec_t vpow2(vec_t n)
+    vec_t vsplit(vec_t x, vec_t *e)
+    vec_t vload_first(const real_t *p, int n, vec_t rest)
+    void vstore_first(real_t *p, int n, vec_t v)
+    real_t vmax_lane(vec_t v)
+    void *opaque(void *f)
 
 include "common.pxi"
 include "gemm.pxi"
@@ -68,4 +79,8 @@ include "pool.pxi"
 include "pool_forward.pxi"
 include "pool_backward.pxi"
 include "adaptive_pool.pxi"
+include "math.pxi"
+include "elementwise.pxi"
 include "activation.pxi"
+include "softmax.pxi"
+include "loss.pxi"

@@ -149,4 +149,62 @@ INLINE void prefetch_for_write(const real_t *p, ptrdiff_t n) {
     __builtin_prefetch(p + n - 1, 1, 3);
 }
 
+/* The bits of a number, for the functions of math.pxi. Adding MAGIC = 1.5 * 2^MANTISSA rounds to a
+ * whole number and leaves it in the low bits. */
+typedef __typeof__(__builtin_choose_expr(sizeof(real_t) == 8, (uint64_t)0, (uint32_t)0)) bits_t;
+typedef bits_t bits_vec_t __attribute__((vector_size(VB)));
+enum { MANTISSA = DOUBLE_REAL ? 52 : 23, BIAS = DOUBLE_REAL ? 1023 : 127 };
+#define MAGIC ((real_t)(DOUBLE_REAL ? 6755399441055744.0 : 12582912.0))
+#define SIGN_BIT ((bits_t)1 << (8 * sizeof(real_t) - 1))
+
+INLINE vec_t vmin(vec_t a, vec_t b) { return vselect(b < a, b, a); } /* NaN as in vmax */
+INLINE vec_t vabs(vec_t x) { return (vec_t)((bits_vec_t)x & ~SIGN_BIT); }
+/* The magnitude of a with the sign of b. */
+INLINE vec_t vcopysign(vec_t a, vec_t b) {
+    return (vec_t)(((bits_vec_t)a & ~SIGN_BIT) | ((bits_vec_t)b & SIGN_BIT));
+}
+/* x without the lower half of its significand, so that its square is exact. */
+INLINE vec_t vhead(vec_t x) {
+    return (vec_t)((bits_vec_t)x & ~(((bits_t)1 << (DOUBLE_REAL ? 27 : 12)) - 1));
+}
+/* The nearest whole number, for |x| < 2^(MANTISSA - 2). */
+INLINE vec_t vround(vec_t x) { return (x + MAGIC) - MAGIC; }
+/* 2^n for whole n with 1 - BIAS <= n <= BIAS. */
+INLINE vec_t vpow2(vec_t n) {
+    return (vec_t)((bits_vec_t)(n + (MAGIC + (real_t)BIAS)) << MANTISSA);
+}
+/* m and e with x = m * 2^e and sqrt(1/2) <= m < sqrt(2), for normal x > 0. */
+INLINE vec_t vsplit(vec_t x, vec_t *e) {
+    const bits_t half = DOUBLE_REAL ? (bits_t)0x3fe6a09e667f3bcd : (bits_t)0x3f3504f3;
+    const bits_t one = (bits_t)BIAS << MANTISSA;
+    bits_vec_t b = (bits_vec_t)x + (one - half);
+    union { real_t value; bits_t bits; } magic = {MAGIC};
+    *e = (vec_t)((b >> MANTISSA) | magic.bits) - (MAGIC + (real_t)BIAS);
+    return (vec_t)((b & (((bits_t)1 << MANTISSA) - 1)) + half);
+}
+/* The first n lanes from memory, the others from `rest`; and only the first n lanes to memory. */
+INLINE vec_t vload_first(const real_t *p, int n, vec_t rest) {
+    real_t lanes[VL];
+    vstore(lanes, rest);
+    for (int i = 0; i < n; i++) lanes[i] = p[i];
+    return vload(lanes);
+}
+INLINE void vstore_first(real_t *p, int n, vec_t v) {
+    real_t lanes[VL];
+    vstore(lanes, v);
+    for (int i = 0; i < n; i++) p[i] = lanes[i];
+}
+/* The largest lane; lanes that are NaN do not count. */
+INLINE real_t vmax_lane(vec_t v) {
+    real_t m = v[0];
+    for (int i = 1; i < VL; i++) m = v[i] > m || m != m ? v[i] : m;
+    return m;
+}
+/* f, in a way that keeps the compiler from seeing which function it is: two calls of one function
+ * run the same instructions, so the same bits come out of both. */
+INLINE void *opaque(void *f) {
+    __asm__("" : "+r"(f));
+    return f;
+}
+
 #endif

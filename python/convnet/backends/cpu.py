@@ -182,6 +182,64 @@ def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
     _kernels[dy.dtype].relu_backward(dy, y, dx, get_num_threads())
 
 
+def sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    _kernels[x.dtype].sigmoid(x, y, get_num_threads())
+
+
+def sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[dy.dtype].sigmoid_backward(dy, y, dx, get_num_threads())
+
+
+def tanh(x: np.ndarray, y: np.ndarray) -> None:
+    _kernels[x.dtype].tanh(x, y, get_num_threads())
+
+
+def tanh_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[dy.dtype].tanh_backward(dy, y, dx, get_num_threads())
+
+
+def silu(x: np.ndarray, y: np.ndarray) -> None:
+    _kernels[x.dtype].silu(x, y, get_num_threads())
+
+
+def silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[dy.dtype].silu_backward(dy, x, dx, get_num_threads())
+
+
+def leaky_relu(x: np.ndarray, y: np.ndarray, negative_slope: float) -> None:
+    _kernels[x.dtype].leaky_relu(x, y, negative_slope, get_num_threads())
+
+
+def leaky_relu_backward(
+    dy: np.ndarray, x: np.ndarray, dx: np.ndarray, negative_slope: float
+) -> None:
+    _kernels[dy.dtype].leaky_relu_backward(dy, x, dx, negative_slope, get_num_threads())
+
+
+def gelu(x: np.ndarray, y: np.ndarray, approximate: str) -> None:
+    _kernels[x.dtype].gelu(x, y, approximate == "tanh", get_num_threads())
+
+
+def gelu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, approximate: str) -> None:
+    _kernels[dy.dtype].gelu_backward(dy, x, dx, approximate == "tanh", get_num_threads())
+
+
+def softmax(x: np.ndarray, y: np.ndarray) -> None:
+    _kernels[x.dtype].softmax(x, y, get_num_threads())
+
+
+def softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[dy.dtype].softmax_backward(dy, y, dx, get_num_threads())
+
+
+def log_softmax(x: np.ndarray, y: np.ndarray) -> None:
+    _kernels[x.dtype].log_softmax(x, y, get_num_threads())
+
+
+def log_softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[dy.dtype].log_softmax_backward(dy, y, dx, get_num_threads())
+
+
 # pool
 
 
@@ -207,3 +265,74 @@ def adaptive_avg_pool(x: np.ndarray, y: np.ndarray) -> None:
 
 def adaptive_avg_pool_backward(dy: np.ndarray, dx: np.ndarray) -> None:
     _kernels[dy.dtype].adaptive_avg_pool_backward(dy, dx, get_num_threads())
+
+
+# loss
+
+
+def cross_entropy(
+    logits: np.ndarray, target: np.ndarray, loss: np.ndarray, ignore_index: int
+) -> None:
+    _kernels[logits.dtype].cross_entropy(logits, target, loss, ignore_index, get_num_threads())
+
+
+def cross_entropy_backward(
+    logits: np.ndarray,
+    target: np.ndarray,
+    scale: np.ndarray,
+    dlogits: np.ndarray,
+    ignore_index: int,
+) -> None:
+    _kernels[logits.dtype].cross_entropy_backward(
+        logits, target, scale, dlogits, ignore_index, get_num_threads()
+    )
+
+
+def nll_loss(
+    log_probability: np.ndarray, target: np.ndarray, loss: np.ndarray, ignore_index: int
+) -> None:
+    _kernels[log_probability.dtype].nll_loss(
+        log_probability, target, loss, ignore_index, get_num_threads()
+    )
+
+
+def nll_loss_backward(
+    log_probability: np.ndarray,
+    target: np.ndarray,
+    scale: np.ndarray,
+    dx: np.ndarray,
+    ignore_index: int,
+) -> None:
+    _kernels[log_probability.dtype].nll_loss_backward(
+        log_probability, target, scale, dx, ignore_index, get_num_threads()
+    )
+
+
+def bce_with_logits(x: np.ndarray, target: np.ndarray, loss: np.ndarray) -> None:
+    _kernels[x.dtype].bce_with_logits(x, target, loss, get_num_threads())
+
+
+def bce_with_logits_backward(
+    x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray
+) -> None:
+    _kernels[x.dtype].bce_with_logits_backward(x, target, scale, dx, get_num_threads())
+
+
+def bce(x: np.ndarray, target: np.ndarray, loss: np.ndarray) -> None:
+    _kernels[x.dtype].bce(x, target, loss, get_num_threads())
+
+
+def bce_backward(x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[x.dtype].bce_backward(x, target, scale, dx, get_num_threads())
+
+
+def mse_loss(x: np.ndarray, target: np.ndarray, loss: np.ndarray) -> None:
+    _kernels[x.dtype].mse_loss(x, target, loss, get_num_threads())
+
+
+def mse_loss_backward(x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray) -> None:
+    _kernels[x.dtype].mse_loss_backward(x, target, scale, dx, get_num_threads())
+
+
+def sum_all(x: np.ndarray, total: np.ndarray) -> None:
+    _kernels[x.dtype].sum_all(x, total, get_num_threads())

@@ -1,6 +1,23 @@
 """Every operation on arrays, forward and backward: signatures, checks, allocation of results."""
 
-from convnet.ops.activation import relu, relu_backward
+from convnet.ops.activation import (
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
 from convnet.ops.adaptive_pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
@@ -24,10 +41,35 @@ from convnet.ops.conv import (
     conv3d,
     conv3d_backward,
 )
-from convnet.ops.conv_transpose import conv_transpose2d, conv_transpose2d_backward
-from convnet.ops.convolve import convolve
-from convnet.ops.gemm import gemm, linear, linear_backward, matmul
-from convnet.ops.im2col import col2im, im2col
+from convnet.ops.conv_transpose import (
+    conv_transpose2d,
+    conv_transpose2d_backward,
+)
+from convnet.ops.convolve import (
+    convolve,
+)
+from convnet.ops.gemm import (
+    gemm,
+    linear,
+    linear_backward,
+    matmul,
+)
+from convnet.ops.im2col import (
+    col2im,
+    im2col,
+)
+from convnet.ops.loss import (
+    bce,
+    bce_backward,
+    bce_with_logits,
+    bce_with_logits_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    mse_loss,
+    mse_loss_backward,
+    nll_loss,
+    nll_loss_backward,
+)
 from convnet.ops.pool import (
     avg_pool1d,
     avg_pool1d_backward,
@@ -56,6 +98,10 @@ __all__ = [
     "avg_pool2d_backward",
     "avg_pool3d",
     "avg_pool3d_backward",
+    "bce",
+    "bce_backward",
+    "bce_with_logits",
+    "bce_with_logits_backward",
     "col2im",
     "conv1d",
     "conv1d_backward",
@@ -67,6 +113,10 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose2d_backward",
     "convolve",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "gelu",
+    "gelu_backward",
     "gemm",
     "global_avg_pool1d",
     "global_avg_pool1d_backward",
@@ -75,8 +125,12 @@ __all__ = [
     "global_avg_pool3d",
     "global_avg_pool3d_backward",
     "im2col",
+    "leaky_relu",
+    "leaky_relu_backward",
     "linear",
     "linear_backward",
+    "log_softmax",
+    "log_softmax_backward",
     "matmul",
     "max_pool1d",
     "max_pool1d_backward",
@@ -84,6 +138,18 @@ __all__ = [
     "max_pool2d_backward",
     "max_pool3d",
     "max_pool3d_backward",
+    "mse_loss",
+    "mse_loss_backward",
+    "nll_loss",
+    "nll_loss_backward",
     "relu",
     "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "silu",
+    "silu_backward",
+    "softmax",
+    "softmax_backward",
+    "tanh",
+    "tanh_backward",
 ]

@@ -5,6 +5,7 @@ C-contiguous ("NCHW") or channels-last: C-contiguous once its axis 1 is moved to
 else is copied to NCHW first. What could be both is NCHW.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,16 @@ def same_format(a: np.ndarray, like: np.ndarray) -> np.ndarray:
     out = np.empty_like(like, dtype=a.dtype)
     np.copyto(out, a)
     return out
+
+
+def rows(a: np.ndarray, axis: int) -> np.ndarray:
+    """A dense array as (outer, n, inner), C-contiguous, in memory order; n is `axis`."""
+    if not a.flags.c_contiguous:
+        a = a.transpose(0, *range(2, a.ndim), 1)
+        axis = a.ndim - 1 if axis == 1 else max(axis - 1, 0)
+    if axis == a.ndim - 1:
+        return a.reshape(-1, a.shape[axis], 1)
+    return a.reshape(math.prod(a.shape[:axis]), a.shape[axis], math.prod(a.shape[axis + 1 :]))
 
 
 def check_rank(a: np.ndarray, name: str, ndim: int, layout: str) -> None:

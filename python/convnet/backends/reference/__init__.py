@@ -4,7 +4,24 @@ Works in any floating-point type; the cross-check runs it in float64. Signatures
 backend: inputs, then the arrays that are written, then parameters.
 """
 
-from convnet.backends.reference.activation import relu, relu_backward
+from convnet.backends.reference.activation import (
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
 from convnet.backends.reference.conv import (
     col2im,
     conv,
@@ -12,8 +29,26 @@ from convnet.backends.reference.conv import (
     conv_weight_grad,
     im2col,
 )
-from convnet.backends.reference.conv import conv_algorithm as conv_algorithm
-from convnet.backends.reference.gemm import gemm, sum_rows
+from convnet.backends.reference.conv import (
+    conv_algorithm as conv_algorithm,
+)
+from convnet.backends.reference.gemm import (
+    gemm,
+    sum_rows,
+)
+from convnet.backends.reference.loss import (
+    bce,
+    bce_backward,
+    bce_with_logits,
+    bce_with_logits_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    mse_loss,
+    mse_loss_backward,
+    nll_loss,
+    nll_loss_backward,
+    sum_all,
+)
 from convnet.backends.reference.pool import (
     adaptive_avg_pool,
     adaptive_avg_pool_backward,
@@ -28,15 +63,40 @@ __all__ = [
     "adaptive_avg_pool_backward",
     "avg_pool",
     "avg_pool_backward",
+    "bce",
+    "bce_backward",
+    "bce_with_logits",
+    "bce_with_logits_backward",
     "col2im",
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "gelu",
+    "gelu_backward",
     "gemm",
     "im2col",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "log_softmax",
+    "log_softmax_backward",
     "max_pool",
     "max_pool_backward",
+    "mse_loss",
+    "mse_loss_backward",
+    "nll_loss",
+    "nll_loss_backward",
     "relu",
     "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "silu",
+    "silu_backward",
+    "softmax",
+    "softmax_backward",
+    "sum_all",
     "sum_rows",
+    "tanh",
+    "tanh_backward",
 ]

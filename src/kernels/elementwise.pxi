@@ -1,0 +1,73 @@
+# The split of element-wise work: flat arrays in memory order, over threads and into whole vectors.
+#
+#   x  |  thread 0  |  thread 1  | ... |tail|     each thread takes one run of whole vectors
+#
+# A function of this kind sees whole vectors alone (n is a multiple of VL). The elements that are
+# left at the end go through the same function in buffers padded with zeros, so that an element's
+# bits depend neither on its place nor on the threads. Outputs may be inputs.
+
+ctypedef void (*map_t)(const real_t *a, const real_t *b, const real_t *c, real_t *out, index_t n,
+                       real_t p) noexcept nogil
+
+cdef enum:
+    MAX_LANES = 16
+
+
+cdef void map_tail(map_t f, const real_t *a, const real_t *b, const real_t *c, real_t *out,
+                   index_t n, real_t p) noexcept nogil:
+    """Fewer elements than a vector holds. b and c may be NULL."""
+    cdef real_t[4 * MAX_LANES] lanes
+    cdef real_t *pb = NULL
+    cdef real_t *pc = NULL
+    memset(lanes, 0, sizeof(lanes))
+    memcpy(lanes, a, n * sizeof(real_t))
+    if b != NULL:
+        pb = lanes + MAX_LANES
+        memcpy(pb, b, n * sizeof(real_t))
+    if c != NULL:
+        pc = lanes + 2 * MAX_LANES
+        memcpy(pc, c, n * sizeof(real_t))
+    f(lanes, pb, pc, lanes + 3 * MAX_LANES, VL, p)
+    memcpy(out, lanes + 3 * MAX_LANES, n * sizeof(real_t))
+
+
+cdef void map_part(map_t f, const real_t *a, const real_t *b, const real_t *c, real_t *out,
+                   index_t n, real_t p, index_t part, index_t parts) noexcept nogil:
+    """Part number `part` of n elements; the last one has the tail."""
+    cdef index_t vectors = n // VL
+    cdef index_t begin = vectors * part // parts * VL, end = vectors * (part + 1) // parts * VL
+    if begin < end:
+        f(a + begin, b + begin if b != NULL else NULL, c + begin if c != NULL else NULL,
+          out + begin, end - begin, p)
+    if part == parts - 1 and end < n:
+        map_tail(f, a + end, b + end if b != NULL else NULL, c + end if c != NULL else NULL,
+                 out + end, n - end, p)
+
+
+cdef void elementwise(map_t function, const real_t *a, const real_t *b, const real_t *c,
+                      real_t *out, index_t n, real_t p, int n_threads) noexcept nogil:
+    """out = function(a, b, c, p), element by element; b and c may be NULL."""
+    cdef map_t f = <map_t> opaque(<void *> function)
+    cdef int parts = threads_for(n, n_threads), part
+    if parts == 1:
+        map_part(f, a, b, c, out, n, p, 0, 1)
+        return
+    for part in prange(parts, num_threads=parts, schedule="static"):
+        map_part(f, a, b, c, out, n, p, part, parts)
+
+
+cdef void unary(map_t f, cnp.ndarray x, cnp.ndarray y, real_t p, int n_threads):
+    cdef const real_t *px = pointer(x)
+    cdef real_t *py = pointer(y)
+    cdef index_t n = cnp.PyArray_SIZE(x)
+    with nogil:
+        elementwise(f, px, NULL, NULL, py, n, p, n_threads)
+
+
+cdef void binary(map_t f, cnp.ndarray a, cnp.ndarray b, cnp.ndarray out, real_t p, int n_threads):
+    cdef const real_t *pa = pointer(a)
+    cdef const real_t *pb = pointer(b)
+    cdef real_t *po = pointer(out)
+    cdef index_t n = cnp.PyArray_SIZE(a)
+    with nogil:
+        elementwise(f, pa, pb, NULL, po, n, p, n_threads)

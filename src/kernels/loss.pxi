@@ -1,0 +1,316 @@
+# Losses of each element, their gradients, and the sum of an array.
+#
+# Cross-entropy takes softmax.pxi's slices: maximum, exponentials and their sum, then the logarithm
+# (forward) or the scaling (backward) while the row is in the cache; no array of probabilities is
+# ever written. The element-wise losses run over flat memory like the activations.
+
+# Cross-entropy --------------------------------------------------------------------------------
+
+cdef void cross_entropy_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef const real_t *x = s.a + o * s.n
+    cdef int64_t target = s.target[o]
+    cdef real_t top, log_sum
+    if target == s.ignore_index:
+        s.out[o] = 0
+        return
+    top = row_max(x, s.n)
+    log_sum = log1(row_exp(x, NULL, s.n, top))
+    s.out[o] = log_sum - (x[target] - top)
+
+
+cdef void cross_entropy_columns(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef const real_t *x = s.a + o * s.n * s.inner + j
+    cdef vec_t top = columns_max(x, s.n, s.inner, lanes)
+    cdef vec_t log_sum = vlog(columns_exp(x, NULL, s.n, s.inner, lanes, top))
+    cdef real_t[MAX_LANES] tops
+    cdef real_t[MAX_LANES] log_sums
+    cdef int64_t target
+    cdef index_t at
+    cdef int lane
+    vstore(tops, top)
+    vstore(log_sums, log_sum)
+    for lane in range(lanes):
+        at = o * s.inner + j + lane
+        target = s.target[at]
+        if target == s.ignore_index:
+            s.out[at] = 0
+        else:
+            s.out[at] = log_sums[lane] - (x[target * s.inner + lane] - tops[lane])
+
+
+cdef void cross_entropy_backward_row(const slices_t *s, index_t o, index_t j,
+                                     int lanes) noexcept nogil:
+    cdef const real_t *x = s.a + o * s.n
+    cdef real_t *dx = s.out + o * s.n
+    cdef int64_t target = s.target[o]
+    cdef real_t scale = s.scale[o * s.scale_step], inverse, at_target, factor
+    cdef index_t i
+    if target == s.ignore_index:
+        memset(dx, 0, s.n * sizeof(real_t))
+        return
+    inverse = 1 / row_exp(x, dx, s.n, row_max(x, s.n))
+    at_target = (dx[target] * inverse - 1) * scale
+    factor = inverse * scale
+    for i in range(s.n):
+        dx[i] = dx[i] * factor
+    dx[target] = at_target
+
+
+cdef void cross_entropy_backward_columns(const slices_t *s, index_t o, index_t j,
+                                         int lanes) noexcept nogil:
+    cdef index_t first = o * s.n * s.inner + j, k, at
+    cdef real_t *dx = s.out + first
+    cdef vec_t top = columns_max(s.a + first, s.n, s.inner, lanes), inverse, factor, counts, zero
+    cdef real_t[MAX_LANES] lane_inverse
+    cdef real_t[MAX_LANES] scale
+    cdef real_t[MAX_LANES] at_target
+    cdef real_t[MAX_LANES] counting
+    cdef int64_t target
+    cdef int lane
+    memset(scale, 0, sizeof(scale))
+    memset(counting, 0, sizeof(counting))
+    inverse = vsplat(1) / columns_exp(s.a + first, dx, s.n, s.inner, lanes, top)
+    vstore(lane_inverse, inverse)
+    for lane in range(lanes):
+        at = o * s.inner + j + lane
+        target = s.target[at]
+        if target != s.ignore_index:
+            counting[lane] = 1
+            scale[lane] = s.scale[at * s.scale_step]
+            at_target[lane] = (dx[target * s.inner + lane] * lane_inverse[lane] - 1) * scale[lane]
+    factor = inverse * vload(scale)
+    counts = vload(counting)
+    zero = vzero()
+    for k in range(s.n):
+        vstore_lanes(dx + k * s.inner,
+                     vselect(vequal(counts, zero), zero,
+                             vload_lanes(dx + k * s.inner, lanes) * factor), lanes)
+    for lane in range(lanes):
+        if counting[lane] != 0:
+            dx[s.target[o * s.inner + j + lane] * s.inner + lane] = at_target[lane]
+
+
+def cross_entropy(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray loss, int64_t ignore_index,
+                  int n_threads):
+    """loss = log(sum of exp(logits) over axis 1) - logits at target."""
+    cdef slices_t s = slices_of(logits, pointer(logits), NULL, pointer(loss))
+    s.target = <const int64_t *> cnp.PyArray_DATA(target)
+    s.ignore_index = ignore_index
+    with nogil:
+        for_slices(cross_entropy_row if s.inner == 1 else cross_entropy_columns, &s, n_threads)
+
+
+def cross_entropy_backward(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray scale,
+                           cnp.ndarray dlogits, int64_t ignore_index, int n_threads):
+    """dlogits = scale (softmax(logits) - 1 at target), 0 where ignored."""
+    cdef slices_t s = slices_of(logits, pointer(logits), NULL, pointer(dlogits))
+    s.target = <const int64_t *> cnp.PyArray_DATA(target)
+    s.ignore_index = ignore_index
+    s.scale = pointer(scale)
+    s.scale_step = 0 if cnp.PyArray_NDIM(scale) == 0 else 1
+    with nogil:
+        for_slices(cross_entropy_backward_row if s.inner == 1 else cross_entropy_backward_columns,
+                   &s, n_threads)
+
+
+# Negative log-likelihood: one element a slice ---------------------------------------------------
+
+def nll_loss(cnp.ndarray log_probability, cnp.ndarray target, cnp.ndarray loss,
+             int64_t ignore_index, int n_threads):
+    """loss = -log_probability at target."""
+    cdef const real_t *x = pointer(log_probability)
+    cdef const int64_t *t = <const int64_t *> cnp.PyArray_DATA(target)
+    cdef real_t *out = pointer(loss)
+    cdef index_t outer = log_probability.shape[0], n = log_probability.shape[1]
+    cdef index_t inner = log_probability.shape[2], o, j
+    with nogil:
+        for o in range(outer):
+            for j in range(inner):
+                if t[o * inner + j] == ignore_index:
+                    out[o * inner + j] = 0
+                else:
+                    out[o * inner + j] = -x[(o * n + t[o * inner + j]) * inner + j]
+
+
+def nll_loss_backward(cnp.ndarray log_probability, cnp.ndarray target, cnp.ndarray scale,
+                      cnp.ndarray dx, int64_t ignore_index, int n_threads):
+    """dx = -scale at target, else 0."""
+    cdef const int64_t *t = <const int64_t *> cnp.PyArray_DATA(target)
+    cdef const real_t *dloss = pointer(scale)
+    cdef real_t *out = pointer(dx)
+    cdef index_t outer = dx.shape[0], n = dx.shape[1], inner = dx.shape[2], o, j
+    cdef index_t step = 0 if cnp.PyArray_NDIM(scale) == 0 else 1
+    with nogil:
+        memset(out, 0, outer * n * inner * sizeof(real_t))
+        for o in range(outer):
+            for j in range(inner):
+                if t[o * inner + j] != ignore_index:
+                    out[(o * n + t[o * inner + j]) * inner + j] = -dloss[(o * inner + j) * step]
+
+
+# Element-wise losses --------------------------------------------------------------------------
+
+cdef inline vec_t scale_at(const real_t *scale, index_t i, real_t p) noexcept nogil:
+    """Vector i of the losses' scale, which is p for all where there is no array of them."""
+    return vload(scale + VL * i) if scale != NULL else vsplat(p)
+
+
+cdef void pair_gradient(map_t f, cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale,
+                        cnp.ndarray dx, int n_threads):
+    """dx = f(x, target, scale), scale like x or 0-d."""
+    cdef const real_t *px = pointer(x)
+    cdef const real_t *pt = pointer(target)
+    cdef const real_t *ps = pointer(scale)
+    cdef real_t *pdx = pointer(dx)
+    cdef real_t p = ps[0]
+    cdef index_t n = cnp.PyArray_SIZE(x)
+    if cnp.PyArray_NDIM(scale) == 0:
+        ps = NULL
+    with nogil:
+        elementwise(f, px, pt, ps, pdx, n, p, n_threads)
+
+
+cdef void bce_with_logits_run(const real_t *x, const real_t *t, const real_t *c, real_t *loss,
+                              index_t n, real_t p) noexcept nogil:
+    cdef vec_t v, a, other, zero = vzero()
+    cdef index_t i
+    for i in range(n // VL):
+        v = vload(x + VL * i)
+        a = vabs(v)
+        other = vload(t + VL * i)
+        other = positive_or(v, vsplat(1) - other, other)
+        other = vselect(vequal(other, zero), zero, a * other)
+        vstore(loss + VL * i, other + vlog1p(vexp(-a)))
+
+
+def bce_with_logits(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_threads):
+    """loss = |x| (1 - target where x >= 0, target below) + log(1 + exp(-|x|))."""
+    binary(bce_with_logits_run, x, target, loss, 0, n_threads)
+
+
+cdef void bce_with_logits_backward_run(const real_t *x, const real_t *t, const real_t *scale,
+                                       real_t *dx, index_t n, real_t p) noexcept nogil:
+    cdef index_t i
+    for i in range(n // VL):
+        vstore(dx + VL * i,
+               (vsigmoid(vload(x + VL * i)) - vload(t + VL * i)) * scale_at(scale, i, p))
+
+
+def bce_with_logits_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
+                             int n_threads):
+    """dx = scale (sigmoid(x) - target)."""
+    pair_gradient(bce_with_logits_backward_run, x, target, scale, dx, n_threads)
+
+
+cdef void bce_run(const real_t *x, const real_t *t, const real_t *c, real_t *loss, index_t n,
+                  real_t p) noexcept nogil:
+    cdef vec_t v, w, least = vsplat(-100)
+    cdef index_t i
+    for i in range(n // VL):
+        v = vload(x + VL * i)
+        w = vload(t + VL * i)
+        vstore(loss + VL * i, -(w * vmax(vlog(v), least)
+                                + (vsplat(1) - w) * vmax(vlog1p(-v), least)))
+
+
+def bce(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_threads):
+    """loss = -(target log(x) + (1 - target) log(1 - x)), the logarithms at least -100."""
+    binary(bce_run, x, target, loss, 0, n_threads)
+
+
+cdef void bce_backward_run(const real_t *x, const real_t *t, const real_t *scale, real_t *dx,
+                           index_t n, real_t p) noexcept nogil:
+    cdef vec_t v, variance
+    cdef index_t i
+    for i in range(n // VL):
+        v = vload(x + VL * i)
+        variance = vmax((vsplat(1) - v) * v, vsplat(1e-12))
+        vstore(dx + VL * i, (v - vload(t + VL * i)) / variance * scale_at(scale, i, p))
+
+
+def bce_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
+                 int n_threads):
+    """dx = scale (x - target) / (x (1 - x)), the divisor at least 1e-12."""
+    pair_gradient(bce_backward_run, x, target, scale, dx, n_threads)
+
+
+cdef void mse_loss_run(const real_t *x, const real_t *t, const real_t *c, real_t *loss, index_t n,
+                       real_t p) noexcept nogil:
+    cdef vec_t d
+    cdef index_t i
+    for i in range(n // VL):
+        d = vload(x + VL * i) - vload(t + VL * i)
+        vstore(loss + VL * i, d * d)
+
+
+def mse_loss(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_threads):
+    """loss = (x - target)^2."""
+    binary(mse_loss_run, x, target, loss, 0, n_threads)
+
+
+cdef void mse_loss_backward_run(const real_t *x, const real_t *t, const real_t *scale, real_t *dx,
+                                index_t n, real_t p) noexcept nogil:
+    cdef vec_t d
+    cdef index_t i
+    for i in range(n // VL):
+        d = vload(x + VL * i) - vload(t + VL * i)
+        vstore(dx + VL * i, (d + d) * scale_at(scale, i, p))
+
+
+def mse_loss_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
+                      int n_threads):
+    """dx = 2 scale (x - target)."""
+    pair_gradient(mse_loss_backward_run, x, target, scale, dx, n_threads)
+
+
+# The sum of an array, in float64: chunks of CHUNK elements, then their sums in order ------------
+
+cdef enum:
+    CHUNK = 8192
+
+
+cdef double chunk_sum(const real_t *x, index_t n) noexcept nogil:
+    """Eight running sums, element i in sum i % 8."""
+    cdef double[8] s
+    cdef index_t i
+    cdef int j
+    for j in range(8):
+        s[j] = 0
+    for i in range(n // 8):
+        for j in range(8):
+            s[j] = s[j] + x[8 * i + j]
+    for j in range(<int> (n % 8)):
+        s[j] = s[j] + x[n // 8 * 8 + j]
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]))
+
+
+cdef void chunks_part(const real_t *x, index_t n, double *sums, index_t part,
+                      index_t parts) noexcept nogil:
+    cdef index_t chunks = ceil_div(n, CHUNK), i
+    for i in range(chunks * part // parts, chunks * (part + 1) // parts):
+        sums[i] = chunk_sum(x + CHUNK * i, min_index(CHUNK, n - CHUNK * i))
+
+
+def sum_all(cnp.ndarray x, cnp.ndarray total, int n_threads):
+    """total, one float64: the sum of all elements, in an order that the threads do not change."""
+    cdef const real_t *px = pointer(x)
+    cdef double *out = <double *> cnp.PyArray_DATA(total)
+    cdef index_t n = cnp.PyArray_SIZE(x), chunks = ceil_div(n, CHUNK), i
+    cdef int parts = threads_for(n, n_threads), part
+    cdef workspace_t w
+    cdef double *sums
+    if chunks <= 1:
+        out[0] = chunk_sum(px, n)
+        return
+    w = acquire(chunks * sizeof(double))
+    sums = <double *> w.data
+    with nogil:
+        if parts == 1:
+            chunks_part(px, n, sums, 0, 1)
+        else:
+            for part in prange(parts, num_threads=parts, schedule="static"):
+                chunks_part(px, n, sums, part, parts)
+        out[0] = 0
+        for i in range(chunks):
+            out[0] = out[0] + sums[i]
+    release(w)

@@ -1,0 +1,213 @@
+# exp, log, log1p, tanh, the logistic function and the normal distribution, a vector at a time.
+#
+# One source for float32 and float64: DOUBLE_REAL is known to the compiler, which drops the branch
+# it does not need. Each function reduces its argument to a short interval and evaluates there a
+# polynomial (or a quotient of two) by Horner's rule. The coefficients are minimax fits made for
+# this file (Remez exchange in 50 digits; Lawson's weights for the quotient); the error of the fit
+# itself stands beside each. Nothing relies on fused multiply-adds: the bounds hold with them and
+# without. bench/ulp_sweep.py measures them over every float32.
+#
+#   exp      Cody and Waite's reduction (Software Manual for the Elementary Functions, 1980, ch. 6)
+#   log      s = f/(2+f), log(1+f) = f - (f^2/2 - s (f^2/2 + R(s^2)))      (fdlibm, e_log.c)
+#   log1p    log(w) + (the rounding error of w = 1 + x) / w                (Kahan; HP-15C handbook)
+#   tanh     odd polynomial below 9/16, 1 - 2/(exp(2x) + 1) above          (Cody and Waite, ch. 13)
+#   normal   exp(-x^2/2) P(x)/Q(x), x^2 in two pieces                      (Cody 1969, for erfc)
+
+cdef inline vec_t horner(vec_t p, vec_t x, real_t c) noexcept nogil:
+    """p x + c: one step of a polynomial."""
+    return p * x + vsplat(c)
+
+
+# exp ------------------------------------------------------------------------------------------
+
+cdef inline vec_t exp_reduced(vec_t high, vec_t low, vec_t n) noexcept nogil:
+    """exp(high + low) 2^n for |high| <= 0.35, low small beside it, whole |n| <= 2 (BIAS - 1)."""
+    cdef vec_t r = high + low, one = vsplat(1), p, first
+    if DOUBLE_REAL:  # fit: 2^-57.7
+        p = vsplat(2.4990509066797013213e-8)
+        p = horner(p, r, 2.7631759821524114609e-7)
+        p = horner(p, r, 2.7557622641726046002e-6)
+        p = horner(p, r, 0.000024801489175061112026)
+        p = horner(p, r, 0.00019841269459331479541)
+        p = horner(p, r, 0.0013888888947059102063)
+        p = horner(p, r, 0.0083333333335191859165)
+        p = horner(p, r, 0.041666666666518785898)
+        p = horner(p, r, 0.16666666666666369859)
+        p = horner(p, r, 0.50000000000000117166)
+    else:  # fit: 2^-28.2
+        p = vsplat(0.00138082603631)
+        p = horner(p, r, 0.00836946983523)
+        p = horner(p, r, 0.0416685251656)
+        p = horner(p, r, 0.166665143586)
+        p = horner(p, r, 0.49999992855)
+    # 1 + high is taken up with its rounding error: what is left to round is small, and the result
+    # is within 0.6 ulp.
+    p = (r * r) * p + low
+    r = one + high
+    p = r + ((high - (r - one)) + p)
+    # 2^n in two steps, so that results beyond the normal numbers come out right: inf, denormals, 0.
+    first = vround(n * vsplat(0.5))
+    return (p * vpow2(first)) * vpow2(n - first)
+
+
+cdef inline vec_t exp_multiple(vec_t x) noexcept nogil:
+    """The whole multiple of log(2) next to x."""
+    return vround(x * vsplat(1.44269504088896340736))
+
+
+# log(2) in two parts; n times the first is exact for whole n up to 2^11 (float32: 2^15).
+cdef inline vec_t log2_high(vec_t n) noexcept nogil:
+    return n * vsplat(6.93147180369123816490e-01 if DOUBLE_REAL else 0.693359375)
+
+
+cdef inline vec_t log2_low(vec_t n) noexcept nogil:
+    return n * vsplat(1.90821492927058770002e-10 if DOUBLE_REAL else -2.12194440054690583e-4)
+
+
+cdef inline vec_t vexp_in_range(vec_t x) noexcept nogil:
+    """exp(x) where |x| is below 170 (float32) or 1400 (float64)."""
+    cdef vec_t n = exp_multiple(x)
+    return exp_reduced(x - log2_high(n), -log2_low(n), n)
+
+
+cdef inline vec_t vexp_sum(vec_t x, vec_t low) noexcept nogil:
+    """exp(x + low) where low is small beside x, in vexp_in_range's range."""
+    cdef vec_t n = exp_multiple(x)
+    return exp_reduced(x - log2_high(n), low - log2_low(n), n)
+
+
+cdef inline vec_t vexp(vec_t x) noexcept nogil:
+    """exp(x). Beyond the clamps the result is 0 or inf anyway."""
+    cdef vec_t least = vsplat(-746 if DOUBLE_REAL else -104)
+    cdef vec_t most = vsplat(710 if DOUBLE_REAL else 89)
+    return vexp_in_range(vmin(vmax(x, least), most))
+
+
+# log ------------------------------------------------------------------------------------------
+
+cdef inline vec_t vlog(vec_t x) noexcept nogil:
+    """log(x); -inf at 0, NaN below."""
+    cdef vec_t e, f, s, w, p, square, y, zero = vzero()
+    # Denormals are brought among the normal numbers first.
+    cdef vec_t tiny = vsplat(2.2250738585072014e-308 if DOUBLE_REAL else 1.1754943508222875e-38)
+    cdef vec_t shift = vselect(vless(x, tiny), vsplat(54), zero)
+    f = vsplit(vselect(vless(x, tiny), x * vsplat(18014398509481984.0), x), &e) - vsplat(1)
+    e = e - shift
+    s = f / (f + vsplat(2))
+    w = s * s
+    if DOUBLE_REAL:  # fit: 2^-59.5
+        p = vsplat(0.14799270880258277876)
+        p = horner(p, w, 0.15313736361841400274)
+        p = horner(p, w, 0.18183575879832058047)
+        p = horner(p, w, 0.22222198365623085111)
+        p = horner(p, w, 0.28571428744257416961)
+        p = horner(p, w, 0.39999999999407010797)
+        p = horner(p, w, 0.66666666666667354464)
+    else:  # fit: 2^-37.6
+        p = vsplat(0.235851724834)
+        p = horner(p, w, 0.285371588115)
+        p = horner(p, w, 0.400003373849)
+        p = horner(p, w, 0.666666656366)
+    square = vsplat(0.5) * f * f
+    y = square - (s * (square + p * w) + log2_low(e))
+    y = log2_high(e) - (y - f)
+    y = vselect(vequal(x, vsplat(INFINITY)), x, y)
+    y = vselect(vequal(x, zero), vsplat(-INFINITY), y)
+    y = vselect(vless(x, zero), vsplat(NAN), y)
+    return vselect(vequal(x, x), y, x)
+
+
+cdef inline vec_t vlog1p(vec_t x) noexcept nogil:
+    """log(1 + x) for -1 <= x <= 1; NaN below."""
+    cdef vec_t one = vsplat(1)
+    cdef vec_t w = one + x
+    cdef vec_t y = vlog(w) + (x - (w - one)) / w
+    return vselect(vequal(w, vzero()), vsplat(-INFINITY), y)
+
+
+# tanh and the logistic function ---------------------------------------------------------------
+
+cdef inline vec_t vtanh(vec_t x) noexcept nogil:
+    """tanh(x)."""
+    cdef vec_t a = vabs(x), z = x * x, one = vsplat(1)
+    cdef vec_t p, near, far
+    if DOUBLE_REAL:  # fit: 2^-59.9
+        p = vsplat(-0.000018903967189814759938)
+        p = horner(p, z, 0.000082360940670189447602)
+        p = horner(p, z, -0.00023271623109762441949)
+        p = horner(p, z, 0.00058818365571370378675)
+        p = horner(p, z, -0.0014554796441511219573)
+        p = horner(p, z, 0.0035920822504559184039)
+        p = horner(p, z, -0.008863231637230114176)
+        p = horner(p, z, 0.021869488327279016163)
+        p = horner(p, z, -0.053968253961724495048)
+        p = horner(p, z, 0.13333333333323133158)
+        p = horner(p, z, -0.33333333333333277843)
+    else:  # fit: 2^-29.5
+        p = vsplat(-0.00617981640836)
+        p = horner(p, z, 0.0210074640305)
+        p = horner(p, z, -0.0538374315812)
+        p = horner(p, z, 0.133324522871)
+        p = horner(p, z, -0.333333138886)
+    near = a + (a * z) * p
+    # tanh rounds to 1 from 9.02 (float32), 19.07 (float64) on.
+    far = vexp_in_range(vsplat(2) * vmin(a, vsplat(20 if DOUBLE_REAL else 10)))
+    far = one - vsplat(2) / (far + one)
+    return vcopysign(vselect(vless(a, vsplat(0.5625)), near, far), x)
+
+
+cdef inline vec_t vsigmoid(vec_t x) noexcept nogil:
+    """1 / (1 + exp(-x)): with z = exp(-|x|) and q = z / (1 + z), 1 - q for x >= 0, z - z q below.
+
+    The small terms carry the quotient's rounding errors; denormals come out right.
+    """
+    cdef vec_t z = vexp(-vabs(x)), one = vsplat(1)
+    cdef vec_t q = z / (one + z)
+    return vselect(vless(x, vzero()), z - z * q, one - q)
+
+
+# The normal distribution ----------------------------------------------------------------------
+
+cdef inline vec_t normal_tail(vec_t a, vec_t *density) noexcept nogil:
+    """The normal distribution at -a over exp(-a^2/2), and that. 0 <= a <= 15 (float64: 40)."""
+    cdef vec_t head = vhead(a), half = vsplat(-0.5)
+    cdef vec_t p, q
+    if DOUBLE_REAL:  # fit: 2^-59.8
+        p = vsplat(2.2618072401245913139e-7)
+        p = horner(p, a, 7.0287713137847921126e-6)
+        p = horner(p, a, 0.00010725896817019492142)
+        p = horner(p, a, 0.0010453776836756137631)
+        p = horner(p, a, 0.0071552839904616366753)
+        p = horner(p, a, 0.035800719255165949336)
+        p = horner(p, a, 0.13243674675665082708)
+        p = horner(p, a, 0.35814087717636492023)
+        p = horner(p, a, 0.68063984625484368809)
+        p = horner(p, a, 0.82858481256451258592)
+        p = horner(p, a, 0.5)
+        q = vsplat(5.6695099798602466073e-7)
+        q = horner(q, a, 0.000017618516911075627477)
+        q = horner(q, a, 0.00026942531331820439413)
+        q = horner(q, a, 0.0026379917766722759204)
+        q = horner(q, a, 0.018203361615278049176)
+        q = horner(q, a, 0.092324231642046133114)
+        q = horner(q, a, 0.34937327701651803924)
+        q = horner(q, a, 0.98240071900347805452)
+        q = horner(q, a, 2.0048539878390771375)
+        q = horner(q, a, 2.8201295233991818666)
+        q = horner(q, a, 2.4550541859318907511)
+    else:  # fit: 2^-27.2
+        p = vsplat(0.0041530685062908217847)
+        p = horner(p, a, 0.040880088999907078037)
+        p = horner(p, a, 0.18396613475596188416)
+        p = horner(p, a, 0.43927950184564348637)
+        p = horner(p, a, 0.50000000314842535819)
+        q = vsplat(0.010410087260504156443)
+        q = horner(q, a, 0.10247730435382132375)
+        q = horner(q, a, 0.47140074737766068046)
+        q = horner(q, a, 1.2055360059518073952)
+        q = horner(q, a, 1.6764440104877074752)
+    q = horner(q, a, 1.0)
+    # a^2 = head^2 + (a + head)(a - head), the first of them exact: a rounded square would lose
+    # a^2 eps in the exponential.
+    density[0] = vexp_sum(half * (head * head), half * ((a + head) * (a - head)))
+    return p / q

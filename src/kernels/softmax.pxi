@@ -1,0 +1,262 @@
+# Softmax, its logarithm and their gradients, over the middle axis of (outer, n, inner).
+#
+#   inner = 1    a row of n neighbours:     | VL | VL | ... | tail |     sums: lanes, then across
+#   inner > 1    VL neighbouring columns:   n rows of VL, `inner` apart   sums: one lane a column
+#
+# A slice is one row, or up to VL columns; it is read for its maximum, for the exponentials and
+# their sum, and to be scaled, while it is in the cache. The sums depend on nothing but the slice:
+# the threads share out whole slices.
+
+cdef struct slices_t:
+    const real_t *a
+    const real_t *b
+    const real_t *scale       # of the losses' gradients, one a slice or (scale_step 0) one for all
+    const int64_t *target     # of the losses
+    real_t *out
+    index_t outer
+    index_t n
+    index_t inner
+    index_t scale_step
+    int64_t ignore_index
+
+# The slice at row `o`, columns j to j + lanes.
+ctypedef void (*slice_t)(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil
+
+
+cdef void slices_part(slice_t f, const slices_t *s, index_t part, index_t parts) noexcept nogil:
+    cdef index_t blocks = ceil_div(s.inner, VL), items = s.outer * blocks
+    cdef index_t begin = items * part // parts, end = items * (part + 1) // parts, item, j
+    for item in range(begin, end):
+        j = item % blocks * VL
+        f(s, item // blocks, j, <int> min_index(VL, s.inner - j))
+
+
+cdef void for_slices(slice_t f, const slices_t *s, int n_threads) noexcept nogil:
+    cdef int parts = threads_for(s.outer * s.n * s.inner, n_threads), part
+    if parts == 1:
+        slices_part(f, s, 0, 1)
+        return
+    for part in prange(parts, num_threads=parts, schedule="static"):
+        slices_part(f, s, part, parts)
+
+
+cdef slices_t slices_of(cnp.ndarray like, const real_t *a, const real_t *b, real_t *out):
+    cdef slices_t s
+    s.a = a
+    s.b = b
+    s.out = out
+    s.outer = like.shape[0]
+    s.n = like.shape[1]
+    s.inner = like.shape[2]
+    s.scale = NULL
+    s.target = NULL
+    s.scale_step = 0
+    s.ignore_index = 0
+    return s
+
+
+cdef inline vec_t vload_lanes(const real_t *p, int lanes) noexcept nogil:
+    return vload(p) if lanes == VL else vload_first(p, lanes, vzero())
+
+
+cdef inline void vstore_lanes(real_t *p, vec_t v, int lanes) noexcept nogil:
+    if lanes == VL:
+        vstore(p, v)
+    else:
+        vstore_first(p, lanes, v)
+
+
+# Rows -----------------------------------------------------------------------------------------
+
+cdef real_t row_max(const real_t *x, index_t n) noexcept nogil:
+    """The largest element; NaN does not count."""
+    cdef vec_t low = vsplat(-INFINITY), m = low, m2 = low
+    cdef index_t i = 0
+    while i + 2 * VL <= n:
+        m = vmax(m, vload(x + i))
+        m2 = vmax(m2, vload(x + i + VL))
+        i += 2 * VL
+    if i + VL <= n:
+        m = vmax(m, vload(x + i))
+        i += VL
+    if i < n:
+        m2 = vmax(m2, vload_first(x + i, <int> (n - i), low))
+    return vmax_lane(vmax(m, m2))
+
+
+cdef inline real_t row_exp(const real_t *x, real_t *y, index_t n, real_t top) noexcept nogil:
+    """y = exp(x - top), unless y is NULL; the sum of them."""
+    cdef vec_t total = vzero(), e, t = vsplat(top)
+    cdef index_t i, whole = n // VL * VL
+    for i in range(n // VL):
+        e = vexp(vload(x + VL * i) - t)
+        if y != NULL:
+            vstore(y + VL * i, e)
+        total = total + e
+    if whole < n:
+        e = vexp(vload_first(x + whole, <int> (n - whole), vsplat(-INFINITY)) - t)
+        if y != NULL:
+            vstore_first(y + whole, <int> (n - whole), e)
+        total = total + e
+    return vsum(total)
+
+
+cdef inline real_t log1(real_t x) noexcept nogil:
+    """log(x) as the vectors have it."""
+    return vmax_lane(vlog(vsplat(x)))
+
+
+cdef void softmax_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef real_t *y = s.out + o * s.n
+    cdef real_t inverse
+    cdef index_t i
+    inverse = 1 / row_exp(s.a + o * s.n, y, s.n, row_max(s.a + o * s.n, s.n))
+    for i in range(s.n):
+        y[i] = y[i] * inverse
+
+
+cdef void log_softmax_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef const real_t *x = s.a + o * s.n
+    cdef real_t *y = s.out + o * s.n
+    cdef real_t top = row_max(x, s.n), log_sum
+    cdef index_t i
+    log_sum = log1(row_exp(x, NULL, s.n, top))
+    for i in range(s.n):
+        y[i] = (x[i] - top) - log_sum
+
+
+cdef void softmax_backward_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef const real_t *dy = s.a + o * s.n
+    cdef const real_t *y = s.b + o * s.n
+    cdef real_t *dx = s.out + o * s.n
+    cdef index_t i, whole = s.n // VL * VL
+    cdef int rest = <int> (s.n - whole)
+    cdef vec_t total = vzero()
+    cdef real_t mean
+    for i in range(s.n // VL):
+        total = total + vload(dy + VL * i) * vload(y + VL * i)
+    if rest:
+        total = total + (vload_first(dy + whole, rest, vzero())
+                         * vload_first(y + whole, rest, vzero()))
+    mean = vsum(total)
+    for i in range(s.n):
+        dx[i] = y[i] * (dy[i] - mean)
+
+
+cdef void log_softmax_backward_row(const slices_t *s, index_t o, index_t j,
+                                   int lanes) noexcept nogil:
+    cdef const real_t *dy = s.a + o * s.n
+    cdef const real_t *y = s.b + o * s.n
+    cdef real_t *dx = s.out + o * s.n
+    cdef index_t i, whole = s.n // VL * VL
+    cdef int rest = <int> (s.n - whole)
+    cdef vec_t total = vzero()
+    for i in range(s.n // VL):
+        total = total + vload(dy + VL * i)
+    if rest:
+        total = total + vload_first(dy + whole, rest, vzero())
+    total = vsplat(vsum(total))
+    for i in range(s.n // VL):
+        vstore(dx + VL * i, vload(dy + VL * i) - vexp(vload(y + VL * i)) * total)
+    if rest:
+        vstore_first(dx + whole, rest, vload_first(dy + whole, rest, vzero())
+                     - vexp(vload_first(y + whole, rest, vzero())) * total)
+
+
+# Columns --------------------------------------------------------------------------------------
+
+cdef inline vec_t columns_max(const real_t *x, index_t n, index_t step, int lanes) noexcept nogil:
+    cdef vec_t m = vsplat(-INFINITY)
+    cdef index_t k
+    for k in range(n):
+        m = vmax(m, vload_lanes(x + k * step, lanes))
+    return m
+
+
+cdef inline vec_t columns_exp(const real_t *x, real_t *y, index_t n, index_t step, int lanes,
+                              vec_t top) noexcept nogil:
+    """y = exp(x - top), unless y is NULL; the sums of them."""
+    cdef vec_t total = vzero(), e
+    cdef index_t k
+    for k in range(n):
+        e = vexp(vload_lanes(x + k * step, lanes) - top)
+        if y != NULL:
+            vstore_lanes(y + k * step, e, lanes)
+        total = total + e
+    return total
+
+
+cdef void softmax_columns(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef index_t first = o * s.n * s.inner + j, k
+    cdef real_t *y = s.out + first
+    cdef vec_t top = columns_max(s.a + first, s.n, s.inner, lanes), inverse
+    inverse = vsplat(1) / columns_exp(s.a + first, y, s.n, s.inner, lanes, top)
+    for k in range(s.n):
+        vstore_lanes(y + k * s.inner, vload_lanes(y + k * s.inner, lanes) * inverse, lanes)
+
+
+cdef void log_softmax_columns(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef index_t first = o * s.n * s.inner + j, k
+    cdef const real_t *x = s.a + first
+    cdef vec_t top = columns_max(x, s.n, s.inner, lanes), log_sum
+    log_sum = vlog(columns_exp(x, NULL, s.n, s.inner, lanes, top))
+    for k in range(s.n):
+        vstore_lanes(s.out + first + k * s.inner,
+                     (vload_lanes(x + k * s.inner, lanes) - top) - log_sum, lanes)
+
+
+cdef void softmax_backward_columns(const slices_t *s, index_t o, index_t j,
+                                   int lanes) noexcept nogil:
+    cdef index_t first = o * s.n * s.inner + j, k, at
+    cdef vec_t total = vzero()
+    for k in range(s.n):
+        at = first + k * s.inner
+        total = total + vload_lanes(s.a + at, lanes) * vload_lanes(s.b + at, lanes)
+    for k in range(s.n):
+        at = first + k * s.inner
+        vstore_lanes(s.out + at, vload_lanes(s.b + at, lanes)
+                     * (vload_lanes(s.a + at, lanes) - total), lanes)
+
+
+cdef void log_softmax_backward_columns(const slices_t *s, index_t o, index_t j,
+                                       int lanes) noexcept nogil:
+    cdef index_t first = o * s.n * s.inner + j, k, at
+    cdef vec_t total = vzero()
+    for k in range(s.n):
+        total = total + vload_lanes(s.a + first + k * s.inner, lanes)
+    for k in range(s.n):
+        at = first + k * s.inner
+        vstore_lanes(s.out + at, vload_lanes(s.a + at, lanes)
+                     - vexp(vload_lanes(s.b + at, lanes)) * total, lanes)
+
+
+# Entry points: arrays are (outer, n, inner), C-contiguous ---------------------------------------
+
+def softmax(cnp.ndarray x, cnp.ndarray y, int n_threads):
+    """y = exp(x) / sum of exp(x) over axis 1."""
+    cdef slices_t s = slices_of(x, pointer(x), NULL, pointer(y))
+    with nogil:
+        for_slices(softmax_row if s.inner == 1 else softmax_columns, &s, n_threads)
+
+
+def softmax_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
+    """dx = y (dy - sum of dy y over axis 1)."""
+    cdef slices_t s = slices_of(dy, pointer(dy), pointer(y), pointer(dx))
+    with nogil:
+        for_slices(softmax_backward_row if s.inner == 1 else softmax_backward_columns, &s,
+                   n_threads)
+
+
+def log_softmax(cnp.ndarray x, cnp.ndarray y, int n_threads):
+    """y = x - log(sum of exp(x) over axis 1)."""
+    cdef slices_t s = slices_of(x, pointer(x), NULL, pointer(y))
+    with nogil:
+        for_slices(log_softmax_row if s.inner == 1 else log_softmax_columns, &s, n_threads)
+
+
+def log_softmax_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
+    """dx = dy - exp(y) times the sum of dy over axis 1."""
+    cdef slices_t s = slices_of(dy, pointer(dy), pointer(y), pointer(dx))
+    with nogil:
+        for_slices(log_softmax_backward_row if s.inner == 1 else log_softmax_backward_columns, &s,
+                   n_threads)
