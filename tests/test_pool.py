@@ -1,4 +1,4 @@
-"""Pooling: every case against the reference, the reference against torch and ONNX, memory safety."""
+"""Pooling: every case against the reference, that against torch and ONNX, memory safety."""
 
 from itertools import product
 
@@ -54,7 +54,7 @@ def test_reference_max_pool_is_torchs(rank: int) -> None:
         try:
             expected, where = function(t, k, s, p, d, ceil, return_indices=True)
         except RuntimeError:  # the windows do not fit: an error here, too
-            with pytest.raises(ValueError, match="kernel_size|padding"):
+            with pytest.raises(ValueError, match=r"kernel_size|padding"):
                 getattr(ops, f"max_pool{rank}d")(x, k, s, p, d, ceil)
             continue
         dy = rng.standard_normal(expected.shape)
