@@ -74,6 +74,14 @@ cdef inline index_t floor_div(index_t a, index_t b) noexcept nogil:
     return a // b if a >= 0 else -((b - 1 - a) // b)
 
 
+cdef inline index_t power_of_two(index_t n) noexcept nogil:
+    """The least power of two that is no less than n: rings of such a size need no division."""
+    cdef index_t size = 1
+    while size < n:
+        size *= 2
+    return size
+
+
 cdef index_t counted(const pool_t *g, int axis, index_t q) noexcept nogil:
     """How many places of window q along an axis an average counts."""
     cdef index_t begin = q * g.s[axis] - g.p[axis]

@@ -11,6 +11,9 @@
 # Average: dx = the sum over taps of (the weighted sum over rows of dy), both sum_taps. Output rows
 # are first copied to a ring of rows with zeros (index -1) around, so that no tap has an edge.
 
+cdef enum:
+    NO_TAP = -1
+
 cdef struct backward_t:
     pool_t g
     const real_t *dy
@@ -23,7 +26,8 @@ cdef struct backward_t:
     index_t strip         # columns of dx at once, whole strides of them
     index_t width         # windows that hold them, at most
     index_t flat, phase   # elements of a row of windows, of a phase of columns
-    index_t reach[2]      # output slices and rows that one input element can belong to
+    index_t reach[2]      # output slices and rows that one input element can belong to, or a few
+                          # more: powers of two
     index_t rows
 
 cdef struct backward_scratch_t:
@@ -32,6 +36,7 @@ cdef struct backward_scratch_t:
     real_t *sum
     real_t *scale
     real_t *phases
+    index_t *shift        # where the taps of each phase are in a row of windows, or NO_TAP
     lane_t *places
     index_t *held
     index_t *from_rows    # the output rows of the current row of dx
@@ -52,6 +57,7 @@ cdef char *lay_out_backward(const backward_t *b, char *memory, backward_scratch_
     s.scale = <real_t *> carve(&memory, b.flat * sizeof(real_t))
     s.phases = <real_t *> carve(&memory, b.phase * b.g.s[2] * sizeof(real_t))
     s.places = <lane_t *> carve(&memory, b.phase * sizeof(lane_t))
+    s.shift = <index_t *> carve(&memory, b.g.s[2] * b.g.k[2] * sizeof(index_t))
     s.held = <index_t *> carve(&memory, b.rows * sizeof(index_t))
     s.from_rows = <index_t *> carve(&memory, 3 * b.rows * sizeof(index_t))
     s.slots = s.from_rows + b.rows
@@ -66,8 +72,8 @@ cdef char *lay_out_backward(const backward_t *b, char *memory, backward_scratch_
 cdef void plan_backward(backward_t *b) noexcept nogil:
     cdef pool_t *g = &b.g
     cdef index_t step = g.s[2]
-    b.reach[0] = min_index(ceil_div(extent(g, 0), g.s[0]), g.q[0])
-    b.reach[1] = min_index(ceil_div(extent(g, 1), g.s[1]), g.q[1])
+    b.reach[0] = power_of_two(min_index(ceil_div(extent(g, 0), g.s[0]), g.q[0]))
+    b.reach[1] = power_of_two(min_index(ceil_div(extent(g, 1), g.s[1]), g.q[1]))
     b.rows = b.reach[0] * b.reach[1]
     b.strip = min_index(STRIP_LENGTH, max_index(VL, (1 << 18) // b.rows)) // g.inner
     b.strip = min_index(ceil_div(max_index(b.strip, 1), step), ceil_div(g.n[2], step)) * step
@@ -114,19 +120,17 @@ cdef index_t gather_rows(const backward_t *b, backward_scratch_t *s, const colum
                          index_t plane, index_t d, index_t h) noexcept nogil:
     """The output rows whose windows hold input row (d, h): how many, each in the ring."""
     cdef const pool_t *g = &b.g
-    cdef index_t i, j, o, p, count = 0, row, slot, first
-    for i in range(g.k[0]):
-        o = d + g.p[0] - i * g.d[0]
-        if o < 0 or o % g.s[0] or o // g.s[0] >= g.q[0]:
+    cdef index_t o, p, count = 0, row, slot, first
+    cdef index_t o_end = min_index((d + g.p[0]) // g.s[0], g.q[0] - 1) + 1
+    cdef index_t p_end = min_index((h + g.p[1]) // g.s[1], g.q[1] - 1) + 1
+    for o in range(max_index(ceil_div(d + g.p[0] - extent(g, 0) + 1, g.s[0]), 0), o_end):
+        if g.d[0] > 1 and (d + g.p[0] - o * g.s[0]) % g.d[0]:
             continue
-        o = o // g.s[0]
-        for j in range(g.k[1]):
-            p = h + g.p[1] - j * g.d[1]
-            if p < 0 or p % g.s[1] or p // g.s[1] >= g.q[1]:
+        for p in range(max_index(ceil_div(h + g.p[1] - extent(g, 1) + 1, g.s[1]), 0), p_end):
+            if g.d[1] > 1 and (h + g.p[1] - p * g.s[1]) % g.d[1]:
                 continue
-            p = p // g.s[1]
             row = (plane * g.q[0] + o) * g.q[1] + p
-            slot = o % b.reach[0] * b.reach[1] + p % b.reach[1]
+            slot = (o & (b.reach[0] - 1)) * b.reach[1] + (p & (b.reach[1] - 1))
             first = 0
             if b.relative:
                 first = (first_inside(g, 0, o) * g.n[1] + first_inside(g, 1, p)) * g.n[2]
@@ -186,10 +190,9 @@ cdef void backward_phase(const backward_t *b, backward_scratch_t *s, const colum
     s.taps.start = 0
     for t in range(count):
         for k in range(g.k[2]):
-            q = phase + g.p[2] - k * g.d[2]
-            if q % step:
+            q = s.shift[phase * g.k[2] + k]
+            if q == NO_TAP:
                 continue
-            q = (c.first // step + floor_div(q, step) - c.window) * inner
             i = s.taps.count
             s.taps.count = i + 1
             s.taps.src[i] = s.sum + q
@@ -227,6 +230,13 @@ cdef void set_columns(const backward_t *b, backward_scratch_t *s, index_t first,
     c.windows = (first + c.count - 1 + g.p[2]) // g.s[2] - c.window + 1
     for i in range(b.rows):
         s.held[i] = -1
+    for i in range(g.s[2]):
+        for k in range(g.k[2]):
+            q = i + g.p[2] - k * g.d[2]
+            s.shift[i * g.k[2] + k] = NO_TAP
+            if q % g.s[2] == 0:
+                q = first // g.s[2] + floor_div(q, g.s[2]) - c.window
+                s.shift[i * g.k[2] + k] = q * g.inner
     if b.maximum:
         for i in range(b.strip // g.s[2]):
             for k in range(g.inner):
@@ -247,7 +257,7 @@ cdef void backward_part(const backward_t *b, index_t part, index_t parts, char *
     cdef columns_t c
     cdef index_t per_plane = g.n[0] * g.n[1], rows = g.planes * per_plane
     cdef index_t row = rows * part // parts, end = rows * (part + 1) // parts
-    cdef index_t i, plane, last, first, room, count, before, t, phase
+    cdef index_t i, plane, last, first, room, count, before, t, phase, d, h
     cdef real_t *dx
     cdef bint same
     lay_out_backward(b, memory, &s)
@@ -260,11 +270,17 @@ cdef void backward_part(const backward_t *b, index_t part, index_t parts, char *
             if c.count < g.n[2]:  # with a single strip, once
                 set_columns(b, &s, first, &c)
             before = -1
+            d = row % per_plane // g.n[1]
+            h = row % g.n[1]
             for i in range(row, last):
                 dx = b.dx + (i * g.n[2] + first) * g.inner
                 room = (end - i) * g.n[2] * g.inner if c.count == g.n[2] else 0
                 t = s.from_rows[0] if before > 0 else -1
-                count = gather_rows(b, &s, &c, plane, i % per_plane // g.n[1], i % g.n[1])
+                count = gather_rows(b, &s, &c, plane, d, h)
+                h += 1
+                if h == g.n[1]:
+                    h = 0
+                    d += 1
                 # Rows that the same windows hold have the same average gradient.
                 same = (not b.maximum and g.n[0] == 1 and count == before
                         and (count == 0 or t == s.from_rows[0]))

@@ -26,7 +26,7 @@ cdef struct forward_t:
     index_t phase         # elements from one phase of a spread row to the next
     index_t flat          # elements of a strip's results
     index_t rows          # rows of a strip that are kept: spread, or reduced
-    index_t ring          # of them, for each tap along the first axis
+    index_t ring          # of them, for each tap along the first axis: a power of two if shared
 
 cdef struct forward_scratch_t:
     real_t *spread
@@ -36,6 +36,7 @@ cdef struct forward_scratch_t:
     lane_t *at            # indices of a row before they are narrowed or widened
     real_t *scale         # 1 / divisor
     index_t *held         # which row is in each place of the ring
+    index_t *shift        # where each tap along a row is in a spread row (no divisions per row)
     const real_t **rows
     lane_t *row_offset
     taps_t taps
@@ -59,6 +60,7 @@ cdef char *lay_out_forward(const forward_t *f, char *memory, forward_scratch_t *
     s.at = <lane_t *> carve(&memory, f.flat * sizeof(lane_t))
     s.scale = <real_t *> carve(&memory, f.flat * sizeof(real_t))
     s.held = <index_t *> carve(&memory, f.rows * sizeof(index_t))
+    s.shift = <index_t *> carve(&memory, f.g.k[2] * sizeof(index_t))
     s.rows = <const real_t **> carve(&memory, f.g.k[0] * f.g.k[1] * sizeof(real_t *))
     s.row_offset = <lane_t *> carve(&memory, f.g.k[0] * f.g.k[1] * sizeof(lane_t))
     s.taps.src = <const real_t **> carve(&memory, taps * sizeof(real_t *))
@@ -72,9 +74,9 @@ cdef void plan_forward(forward_t *f) noexcept nogil:
     cdef pool_t *g = &f.g
     cdef index_t taps = g.k[0] * g.k[1] * g.k[2]
     f.ring = extent(g, 1)
-    f.shared = g.k[1] > 1 and ((g.q[1] > 1 and g.s[1] < f.ring) or taps > TAPS_AT_ONCE)
-    if g.q[1] == 1 or g.s[1] >= f.ring:
-        f.shared = g.k[0] * g.k[1] > 1 and taps > TAPS_AT_ONCE
+    f.shared = g.k[1] > 1 and g.q[1] > 1 and g.s[1] < f.ring
+    f.shared = f.shared or (g.k[0] * g.k[1] > 1 and taps > TAPS_AT_ONCE)
+    f.ring = power_of_two(f.ring)
     f.rows = g.k[0] * (f.ring if f.shared else g.k[1])
     # Wide kernels keep many rows: narrower strips hold the workspace down.
     f.strip = min_index(STRIP_LENGTH, max_index(VL, (1 << 18) // f.rows))
@@ -190,12 +192,11 @@ cdef void reduce_rows(const forward_t *f, forward_scratch_t *s, const real_t **r
             spread = s.spread + r * step * f.phase
             spread_row(f, rows[r], w, spread)
             for k in range(taps):
-                add_tap(f, s, spread + k * dilation % step * f.phase + k * dilation // step * inner,
-                        row_offset[r] + k * dilation)
+                add_tap(f, s, spread + s.shift[k], row_offset[r] + k * dilation)
         reduce_taps(f, s, 0, w.length, y, at, base, scale, room)
-        if at != NULL:
+        if at != NULL and w.column < 0:
             # Where a window's whole row is -inf its first tap won, be it in the padding.
-            for k in range(min_index(ceil_div(max_index(-w.column, 0), step), w.count) * inner):
+            for k in range(min_index(ceil_div(-w.column, step), w.count) * inner):
                 first = at[k] - base
                 if first < 0:
                     at[k] += ceil_div(-first, dilation) * dilation
@@ -271,7 +272,7 @@ cdef void forward_row(const forward_t *f, forward_scratch_t *s, index_t plane, i
             s.rows[n_rows] = image + (d * g.n[1] + h) * row_size
             s.row_offset[n_rows] = <lane_t> ((d * g.n[1] + h - first) * g.n[2])
             if f.shared:
-                slot = i * f.ring + h % f.ring
+                slot = i * f.ring + (h & (f.ring - 1))
                 if s.held[slot] != (plane * g.n[0] + d) * g.n[1] + h:
                     s.held[slot] = (plane * g.n[0] + d) * g.n[1] + h
                     reduce_rows(f, s, s.rows + n_rows, &none, 1, w, s.reduced + slot * f.flat,
@@ -316,6 +317,8 @@ cdef void set_strip(const forward_t *f, forward_scratch_t *s, index_t first,
                 and w.length >= VL)
     for i in range(f.rows):
         s.held[i] = -1
+    for i in range(g.k[2]):
+        s.shift[i] = (i * g.d[2] % g.s[2] * f.phase + i * g.d[2] // g.s[2] * g.inner)
     s.scale_rows = -1
     if f.index_size:
         for q in range(w.count):
@@ -330,7 +333,7 @@ cdef void forward_part(const forward_t *f, index_t part, index_t parts, char *me
     cdef strip_of_windows_t w
     cdef index_t per_plane = g.q[0] * g.q[1], rows = g.planes * per_plane
     cdef index_t row = rows * part // parts, end = rows * (part + 1) // parts
-    cdef index_t i, plane, last, first, room
+    cdef index_t i, plane, last, first, room, o, p
     lay_out_forward(f, memory, &s)
     w.count = 0
     while row < end:
@@ -340,9 +343,15 @@ cdef void forward_part(const forward_t *f, index_t part, index_t parts, char *me
         while first < g.q[2]:
             if w.count < g.q[2]:  # with a single strip, once
                 set_strip(f, &s, first, &w)
+            o = row % per_plane // g.q[1]
+            p = row % g.q[1]
             for i in range(row, last):
                 room = (end - i) * g.q[2] * g.inner if w.count == g.q[2] else 0
-                forward_row(f, &s, plane, i % per_plane // g.q[1], i % g.q[1], &w, room)
+                forward_row(f, &s, plane, o, p, &w, room)
+                p += 1
+                if p == g.q[1]:
+                    p = 0
+                    o += 1
             first += w.count
         row = last
 
