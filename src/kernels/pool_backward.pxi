@@ -9,7 +9,8 @@
 #
 # Maximum: dx = the sum over rows and taps of dy where its index is the column's own place (match_taps).
 # Average: dx = the sum over taps of (the weighted sum over rows of dy), both sum_taps. Output rows
-# are first copied to a ring of rows with zeros (index -1) around, so that no tap has an edge.
+# are first copied to a ring of rows with zeros (index -1) around, so that no tap has an edge; where no
+# tap has one anyway (2x2, stride 2) the maximum's are read in place.
 
 cdef enum:
     NO_TAP = -1
@@ -39,6 +40,8 @@ cdef struct backward_scratch_t:
     index_t *shift        # where the taps of each phase are in a row of windows, or NO_TAP
     lane_t *places
     index_t *held
+    const real_t **dy_row # the rows held, in the ring or in place
+    const lane_t **at_row
     index_t *from_rows    # the output rows of the current row of dx
     index_t *slots
     index_t *offsets      # of a row's places against the indices kept
@@ -47,6 +50,7 @@ cdef struct backward_scratch_t:
 cdef struct columns_t:
     index_t first, count          # of dx
     index_t window, windows       # that hold them; some may lie outside the output
+    bint direct                   # none of them does, and the indices are lanes already
 
 
 cdef char *lay_out_backward(const backward_t *b, char *memory, backward_scratch_t *s) noexcept nogil:
@@ -59,6 +63,8 @@ cdef char *lay_out_backward(const backward_t *b, char *memory, backward_scratch_
     s.places = <lane_t *> carve(&memory, b.phase * sizeof(lane_t))
     s.shift = <index_t *> carve(&memory, b.g.s[2] * b.g.k[2] * sizeof(index_t))
     s.held = <index_t *> carve(&memory, b.rows * sizeof(index_t))
+    s.dy_row = <const real_t **> carve(&memory, b.rows * sizeof(real_t *))
+    s.at_row = <const lane_t **> carve(&memory, b.rows * sizeof(lane_t *))
     s.from_rows = <index_t *> carve(&memory, 3 * b.rows * sizeof(index_t))
     s.slots = s.from_rows + b.rows
     s.offsets = s.slots + b.rows
@@ -90,9 +96,15 @@ cdef void keep_row(const backward_t *b, backward_scratch_t *s, const columns_t *
     cdef lane_t *at = s.at + slot * b.flat
     cdef const int32_t *narrow
     cdef const int64_t *wide
+    s.dy_row[slot] = dy
+    s.at_row[slot] = at
+    offset = (row * b.g.q[2] + c.window) * inner
+    if c.direct:
+        s.dy_row[slot] = b.dy + offset
+        s.at_row[slot] = <const lane_t *> b.indices + offset
+        return
     low = min_index(max_index(-c.window, 0), c.windows) * inner
     high = max_index(min_index(b.g.q[2] - c.window, c.windows) * inner, low)
-    offset = (row * b.g.q[2] + c.window) * inner
     fill_run(dy, low, 0)
     copy_to(b.dy + offset + low, dy + low, high - low, b.dy_end)
     fill_run(dy + high, length - high, 0)
@@ -198,8 +210,8 @@ cdef void backward_phase(const backward_t *b, backward_scratch_t *s, const colum
             s.taps.src[i] = s.sum + q
             s.taps.weight[i] = 1
             if b.maximum:
-                s.taps.src[i] = s.dy + s.slots[t] * b.flat + q
-                s.taps.at[i] = s.at + s.slots[t] * b.flat + q
+                s.taps.src[i] = s.dy_row[s.slots[t]] + q
+                s.taps.at[i] = s.at_row[s.slots[t]] + q
                 s.taps.offset[i] = <lane_t> (s.offsets[t] + c.first + phase)
     if step == 1:
         backward_taps(b, s, n * inner, dx, room)
@@ -222,7 +234,7 @@ cdef inline void backward_taps(const backward_t *b, backward_scratch_t *s, index
 cdef void set_columns(const backward_t *b, backward_scratch_t *s, index_t first,
                       columns_t *c) noexcept nogil:
     cdef const pool_t *g = &b.g
-    cdef index_t i, q, k
+    cdef index_t i, q, k, length
     cdef real_t factor
     c.first = first
     c.count = min_index(b.strip, g.n[2] - first)
@@ -230,13 +242,18 @@ cdef void set_columns(const backward_t *b, backward_scratch_t *s, index_t first,
     c.windows = (first + c.count - 1 + g.p[2]) // g.s[2] - c.window + 1
     for i in range(b.rows):
         s.held[i] = -1
+    c.direct = b.maximum and not b.relative and b.index_size == <int> sizeof(lane_t)
     for i in range(g.s[2]):
+        length = ceil_div(c.count - i, g.s[2])
         for k in range(g.k[2]):
             q = i + g.p[2] - k * g.d[2]
             s.shift[i * g.k[2] + k] = NO_TAP
             if q % g.s[2] == 0:
                 q = first // g.s[2] + floor_div(q, g.s[2]) - c.window
                 s.shift[i * g.k[2] + k] = q * g.inner
+                if length > 0 and (q + c.window < 0 or q + c.window + length > g.q[2]
+                                   or length * g.inner < VL):
+                    c.direct = False
     if b.maximum:
         for i in range(b.strip // g.s[2]):
             for k in range(g.inner):
