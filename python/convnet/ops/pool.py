@@ -19,6 +19,7 @@ do not fit.
 """
 
 from collections.abc import Sequence
+from math import prod
 from operator import index
 from typing import Any, TypeAlias
 
@@ -88,6 +89,18 @@ def _check_windows(dims: PoolDims) -> None:
                 )
 
 
+def _check_span(dims: PoolDims) -> None:
+    """ValueError for a window too large for the places inside it to be counted in 32 bits."""
+    span = 0
+    for n, m, d in zip(dims.in_size, dims.kernel_size, dims.dilation, strict=True):
+        span = span * n + d * (m - 1)
+    if span >= _INT32_PLACES:
+        raise ValueError(
+            f"kernel_size: a window of {dims.kernel_size} over planes of {dims.in_size} spans "
+            f"{span} places; indices are limited to windows of fewer than 2**31"
+        )
+
+
 def _max_pool(
     rank: int,
     x: Any,
@@ -105,10 +118,9 @@ def _max_pool(
     y = empty(shape, x.dtype, channels_last)
     indices = None
     if return_indices:
-        places = 1
-        for n in dims.in_size:
-            places *= n
-        small = places <= _INT32_PLACES
+        small = prod(dims.in_size) <= _INT32_PLACES
+        if not small:
+            _check_span(dims)
         indices = empty(shape, np.dtype(np.int32 if small else np.int64), channels_last)
     if y.size:
         backend.active().max_pool(x, y, indices, dims)
@@ -179,9 +191,9 @@ def _places(indices: Any, shape: tuple[int, ...], dims: PoolDims) -> np.ndarray:
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices: expected integers, got {indices.dtype}")
     check_shape(indices, "indices", shape, "like dy")
-    places = 1
-    for n in dims.in_size:
-        places *= n
+    places = prod(dims.in_size)
+    if places > _INT32_PLACES:
+        _check_span(dims)
     if indices.dtype not in (np.int32, np.int64) or not indices.flags.aligned:
         wide = indices.dtype == np.uint64
         indices = np.minimum(indices, places).astype(np.int64) if wide else indices.astype(np.int64)
