@@ -55,11 +55,15 @@ cdef struct product_t:
     index_t block_m, block_n
 
 
-cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real_t *a, index_t lda,
-                              const real_t *b, real_t *tile) noexcept nogil:
-    """tile (mr x nv vectors) = a (mr x kc, rows lda apart) b (kc x NR)"""
+cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real_t *a, index_t row,
+                              index_t step, const real_t *b, index_t ldb,
+                              real_t *tile) noexcept nogil:
+    """tile (mr x nv vectors, NR apart) = a (mr x kc) b (kc rows, ldb apart)
+
+    a's element (i, k) is at i * row + k * step: rows or columns may be the contiguous ones.
+    """
     cdef vec_t sums[MR][NV]
-    cdef vec_t row[NV]
+    cdef vec_t line[NV]
     cdef int i, j
     cdef index_t k
     for i in range(mr):
@@ -67,56 +71,57 @@ cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real
             sums[i][j] = vzero()
     for k in range(kc):
         for j in range(nv):
-            row[j] = vload(b + j * VL)
+            line[j] = vload(b + j * VL)
         for i in range(mr):
             for j in range(nv):
-                sums[i][j] = sums[i][j] + vsplat(a[i * lda]) * row[j]
-        a = a + 1
-        b = b + NR
+                sums[i][j] = sums[i][j] + vsplat(a[i * row]) * line[j]
+        a = a + step
+        b = b + ldb
     for i in range(mr):
         for j in range(nv):
             vstore(tile + i * NR + j * VL, sums[i][j])
 
 
-cdef inline void micro_kernel_rows(const int nv, int mr, index_t kc, const real_t *a, index_t lda,
-                                   const real_t *b, real_t *tile) noexcept nogil:
+cdef inline void micro_kernel_rows(const int nv, int mr, index_t kc, const real_t *a, index_t row,
+                                   index_t step, const real_t *b, index_t ldb,
+                                   real_t *tile) noexcept nogil:
     # The compiler drops the heights above its MR.
     if MR >= 14 and mr == 14:
-        micro_kernel(14, nv, kc, a, lda, b, tile)
+        micro_kernel(14, nv, kc, a, row, step, b, ldb, tile)
     elif MR >= 13 and mr == 13:
-        micro_kernel(13, nv, kc, a, lda, b, tile)
+        micro_kernel(13, nv, kc, a, row, step, b, ldb, tile)
     elif MR >= 12 and mr == 12:
-        micro_kernel(12, nv, kc, a, lda, b, tile)
+        micro_kernel(12, nv, kc, a, row, step, b, ldb, tile)
     elif MR >= 11 and mr == 11:
-        micro_kernel(11, nv, kc, a, lda, b, tile)
+        micro_kernel(11, nv, kc, a, row, step, b, ldb, tile)
     elif MR >= 10 and mr == 10:
-        micro_kernel(10, nv, kc, a, lda, b, tile)
+        micro_kernel(10, nv, kc, a, row, step, b, ldb, tile)
     elif MR >= 9 and mr == 9:
-        micro_kernel(9, nv, kc, a, lda, b, tile)
+        micro_kernel(9, nv, kc, a, row, step, b, ldb, tile)
     elif MR >= 8 and mr == 8:
-        micro_kernel(8, nv, kc, a, lda, b, tile)
+        micro_kernel(8, nv, kc, a, row, step, b, ldb, tile)
     elif MR >= 7 and mr == 7:
-        micro_kernel(7, nv, kc, a, lda, b, tile)
+        micro_kernel(7, nv, kc, a, row, step, b, ldb, tile)
     elif mr == 6:
-        micro_kernel(6, nv, kc, a, lda, b, tile)
+        micro_kernel(6, nv, kc, a, row, step, b, ldb, tile)
     elif mr == 5:
-        micro_kernel(5, nv, kc, a, lda, b, tile)
+        micro_kernel(5, nv, kc, a, row, step, b, ldb, tile)
     elif mr == 4:
-        micro_kernel(4, nv, kc, a, lda, b, tile)
+        micro_kernel(4, nv, kc, a, row, step, b, ldb, tile)
     elif mr == 3:
-        micro_kernel(3, nv, kc, a, lda, b, tile)
+        micro_kernel(3, nv, kc, a, row, step, b, ldb, tile)
     elif mr == 2:
-        micro_kernel(2, nv, kc, a, lda, b, tile)
+        micro_kernel(2, nv, kc, a, row, step, b, ldb, tile)
     else:
-        micro_kernel(1, nv, kc, a, lda, b, tile)
+        micro_kernel(1, nv, kc, a, row, step, b, ldb, tile)
 
 
-cdef void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_t lda,
-                       const real_t *b, real_t *tile) noexcept nogil:
+cdef void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
+                       index_t step, const real_t *b, index_t ldb, real_t *tile) noexcept nogil:
     if cols <= VL:
-        micro_kernel_rows(1, mr, kc, a, lda, b, tile)
+        micro_kernel_rows(1, mr, kc, a, row, step, b, ldb, tile)
     else:
-        micro_kernel_rows(2, mr, kc, a, lda, b, tile)
+        micro_kernel_rows(2, mr, kc, a, row, step, b, ldb, tile)
 
 
 cdef index_t scratch_size(const product_t *p) noexcept nogil:
@@ -198,7 +203,7 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
                     ahead = kc * group // groups
                     p.touch_b(p.b, k + ahead, kc * (group + 1) // groups - ahead, j + NR,
                               min_index(NR, j1 - j - NR))
-                tile_product(<int> rows, cols, kc, a + i * lda, lda, b, tile)
+                tile_product(<int> rows, cols, kc, a + i * lda, lda, 1, b, NR, tile)
                 p.store(p.c, i0 + i, rows, j, cols, tile, first, last)
                 i += rows
             j += NR

@@ -95,6 +95,14 @@ def winograd_input_grad(
     dims: ConvDims,
     n_threads: int,
 ) -> None: ...
+def winograd_weight_grad(
+    dy: np.ndarray,
+    x: np.ndarray,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    dims: ConvDims,
+    n_threads: int,
+) -> None: ...
 
 # pool_forward
 def max_pool(

@@ -156,56 +156,62 @@ cdef void winograd_weights(const winograd_t *p, index_t row0, index_t row1, inde
 
 # Input
 
-cdef void planes_to_pixels(const winograd_t *p, index_t n, index_t y0, index_t y1, index_t channel,
-                      real_t *t) noexcept nogil:
-    """T = VL channels of the input rows y0 ... y1 - 1 (which may lie outside) of image n."""
-    cdef const conv_t *c = p.c
-    cdef index_t width = c.axis[2].n_in, left = -c.axis[2].offset, ld = p.pitch * VL
-    cdef index_t low = max_index(y0, 0), high = min_index(y1, c.axis[1].n_in)
-    cdef index_t x0 = max_index(0, -left), x1 = min_index(width, p.pitch - left), i, k, y, x
-    cdef index_t count = min_index(VL, c.channels - channel), flat, total
-    cdef const real_t *src = c.x.data + n * c.x.n + channel * c.x.c
+cdef struct plane_t:
+    # One side of the convolution as the transforms see it.
+    const image_t *image
+    index_t channels, height, width
+    index_t left, pitch            # T: zeros before a row; vectors from a row to the next
+
+
+cdef void planes_to_pixels(const plane_t *p, index_t n, index_t y0, index_t y1, index_t channel,
+                           real_t *t) noexcept nogil:
+    """T = VL channels of the rows y0 ... y1 - 1 (which may lie outside) of image n."""
+    cdef const image_t *x = p.image
+    cdef index_t width = p.width, left = p.left, ld = p.pitch * VL
+    cdef index_t low = max_index(y0, 0), high = min_index(y1, p.height)
+    cdef index_t x0 = max_index(0, -left), x1 = min_index(width, p.pitch - left), i, k, row, col
+    cdef index_t count = min_index(VL, p.channels - channel), flat, total
+    cdef const real_t *src = x.data + n * x.n + channel * x.c
     cdef real_t block[VL * VL]
-    # Columns left - 1 and left + width ... stay zero; rows outside are zero altogether.
-    for y in range(y0, y1):
-        if y < low or y >= high:
-            zero_run(t + (y - y0) * ld, ld)
+    for row in range(y0, y1):
+        if row < low or row >= high:
+            zero_run(t + (row - y0) * ld, ld)
         else:
-            zero_run(t + (y - y0) * ld, max_index(0, left + x0) * VL)
-            zero_run(t + ((y - y0) * p.pitch + left + x1) * VL, (p.pitch - left - x1) * VL)
+            zero_run(t + (row - y0) * ld, max_index(0, left + x0) * VL)
+            zero_run(t + ((row - y0) * p.pitch + left + x1) * VL, (p.pitch - left - x1) * VL)
     if low >= high or x0 >= x1:
         return
-    if count < VL:
-        for y in range(low, high):
-            for x in range(x0, x1):
+    if count < VL or (x.c != 1 and x.at[2] != 1):
+        for row in range(low, high):
+            for col in range(x0, x1):
                 for k in range(VL):
-                    t[((y - y0) * p.pitch + left + x) * VL + k] = (
-                        src[y * c.x.at[1] + x * c.x.at[2] + k * c.x.c] if k < count else 0)
+                    t[((row - y0) * p.pitch + left + col) * VL + k] = (
+                        src[row * x.at[1] + col * x.at[2] + k * x.c] if k < count else 0)
         return
-    if c.x.channels_last:
-        for y in range(low, high):
-            for x in range(x0, x1):
-                vstore(t + ((y - y0) * p.pitch + left + x) * VL,
-                       vload(src + y * c.x.at[1] + x * c.x.at[2]))
+    if x.c == 1:
+        for row in range(low, high):
+            for col in range(x0, x1):
+                vstore(t + ((row - y0) * p.pitch + left + col) * VL,
+                       vload(src + row * x.at[1] + col * x.at[2]))
         return
     # NCHW: the rows follow one another in memory; VL pixels at a time, across their ends.
     src += low * width
     total = (high - low) * width
-    flat = y = x = 0
+    flat = row = col = 0
     while flat < total:
         if flat + VL <= total:
-            vtranspose(src + flat, c.x.c, block, VL)
+            vtranspose(src + flat, x.c, block, VL)
         else:
             for i in range(total - flat):
                 for k in range(VL):
-                    block[i * VL + k] = src[flat + i + k * c.x.c]
+                    block[i * VL + k] = src[flat + i + k * x.c]
         for i in range(min_index(VL, total - flat)):
-            if x >= x0 and x < x1:
-                vstore(t + ((low - y0 + y) * p.pitch + left + x) * VL, vload(block + i * VL))
-            x += 1
-            if x == width:
-                x = 0
-                y += 1
+            if col >= x0 and col < x1:
+                vstore(t + ((low - y0 + row) * p.pitch + left + col) * VL, vload(block + i * VL))
+            col += 1
+            if col == width:
+                col = 0
+                row += 1
         flat += VL
 
 
@@ -231,14 +237,19 @@ cdef void winograd_input(const winograd_t *p, index_t row0, index_t row1, index_
     """V for the rows of tiles row0 ... row1 - 1 and part of the groups of VL channels."""
     cdef index_t groups = ceil_div(p.c.channels, VL), group, row, end, n, first, i, j
     cdef real_t *v
+    cdef plane_t plane
+    plane.image, plane.channels = &p.c.x, p.c.channels
+    plane.height, plane.width = p.c.axis[1].n_in, p.c.axis[2].n_in
+    plane.left, plane.pitch = -p.c.axis[2].offset, p.pitch
     row = row0
     while row < row1:  # an image's rows
         n = row // p.rows
         first = row % p.rows
         end = min_index(row1, (n + 1) * p.rows)
         for group in range(groups * part // parts, groups * (part + 1) // parts):
-            planes_to_pixels(p, n, first * p.m + p.c.axis[1].offset,
-                        (first + end - row - 1) * p.m + SIX + p.c.axis[1].offset, group * VL, t)
+            planes_to_pixels(&plane, n, first * p.m + p.c.axis[1].offset,
+                             (first + end - row - 1) * p.m + SIX + p.c.axis[1].offset,
+                             group * VL, t)
             v = p.v + (row - row0) * p.across * p.ld + group * VL
             for i in range(end - row):
                 for j in range(p.across):
@@ -270,9 +281,9 @@ cdef void winograd_products(const winograd_t *p, index_t row0, index_t row1, ind
                 v = p.v + point * p.v_point + i * p.ld + k
                 out = p.products + point * p.m_point + (panel * tiles + i) * NR
                 if k == 0:
-                    tile_product(<int> rows, NR, kc, v, p.ld, u, out)
+                    tile_product(<int> rows, NR, kc, v, p.ld, 1, u, NR, out)
                 else:
-                    tile_product(<int> rows, NR, kc, v, p.ld, u, scratch)
+                    tile_product(<int> rows, NR, kc, v, p.ld, 1, u, NR, scratch)
                     for j in range(rows * NV):
                         vstore(out + j * VL, vload(out + j * VL) + vload(scratch + j * VL))
                 i += rows

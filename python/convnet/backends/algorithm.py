@@ -45,7 +45,6 @@ def conv_algorithm(
     if (
         dims.kernel_size in _WINOGRAD
         and dtype == _F32
-        and gradient != "weight"
         and dims.stride == (1, 1)
         and dims.dilation == (1, 1)
         and _pays_winograd(dims)
