@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from convnet.backends import reference
+from convnet.backends.algorithm import conv_algorithm
 from convnet.check.case import Array, Case
 from convnet.check.conv_errors import ERROR_CASES
 from convnet.check.spec import OpSpec, exact, sum_bound
@@ -36,6 +37,28 @@ def _taps_of_an_input(dims: ConvDims) -> int:
     )
 
 
+def _spread(bound: np.ndarray, terms: float, cases: tuple, eps: float, tiny: float) -> np.ndarray:
+    """Winograd's bound: the transforms mix a tile, so the largest |x||w| of an image counts.
+
+    cases : (factor, axis of the factor, axis of the result): a non-finite element of the factor
+    may reach all of the result that shares its index there.
+    """
+    spatial = tuple(range(2, bound.ndim))
+    worst = bound.max(axis=spatial, keepdims=True, initial=0.0)
+    allowed = np.broadcast_to((16 + 2 * np.sqrt(terms)) * eps * worst + terms * tiny, bound.shape)
+    allowed = allowed.copy()
+    for factor, axis, result_axis in cases:
+        others = tuple(i for i in range(factor.ndim) if i != axis)
+        bad = np.flatnonzero(~np.isfinite(factor).all(axis=others))
+        np.moveaxis(allowed, result_axis, 0)[bad] = np.nan
+    return allowed
+
+
+def _is_winograd(dims: ConvDims, gradient: str | None, eps: float) -> bool:
+    dtype = np.dtype(np.float32 if eps > 1e-10 else np.float64)
+    return conv_algorithm(dims, False, gradient, dtype).startswith("winograd")
+
+
 def _conv_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
     x, w, b, dims = args["x"], args["w"], args["b"], args["dims"]
     terms = prod(w.shape[1:])
@@ -43,6 +66,8 @@ def _conv_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: fl
     reference.conv(np.abs(x), np.abs(w), None if b is None else np.abs(b), magnitude, dims, None)
     if not np.isfinite(w).all():
         reference.conv(np.ones_like(x), np.ones_like(w), None, counts, dims, None)
+    if _is_winograd(dims, None, eps):
+        return {"y": _spread(magnitude, terms + 1, ((x, 0, 0), (w, 0, 1)), eps, tiny)}
     bound = sum_bound(terms + (b is not None), magnitude, eps, tiny)
     return {"y": _allowed(bound, w, counts, terms)}
 
@@ -56,6 +81,9 @@ def _input_grad_bound(args: Any, expected: dict[str, np.ndarray], eps: float, ti
     )
     if not np.isfinite(w).all():
         reference.conv_input_grad(np.ones_like(dy), np.ones_like(w), None, counts, dims)
+    if _is_winograd(dims, "input", eps):
+        terms = filters * prod(dims.kernel_size) + 1
+        return {"dx": _spread(magnitude, terms, ((dy, 0, 0), (w, 1, 1)), eps, tiny)}
     bound = sum_bound(filters * _taps_of_an_input(dims) + (b is not None), magnitude, eps, tiny)
     return {"dx": _allowed(bound, w, counts, filters * prod(dims.kernel_size))}
 
@@ -73,8 +101,11 @@ def _weight_grad_bound(args: Any, expected: dict[str, np.ndarray], eps: float, t
         reference.conv_weight_grad(np.abs(dy), np.abs(x), magnitude, None, dims)
         if not np.isfinite(dy).all():
             reference.conv_weight_grad(np.ones_like(dy), np.ones_like(x), counts, None, dims)
-        bound = sum_bound(terms, magnitude, eps, tiny)
-        bounds["dw"] = _allowed(bound, dy, counts, terms)
+        if _is_winograd(dims, "weight", eps):
+            bounds["dw"] = _spread(magnitude, terms, ((dy, 1, 0), (x, 1, 1)), eps, tiny)
+        else:
+            bound = sum_bound(terms, magnitude, eps, tiny)
+            bounds["dw"] = _allowed(bound, dy, counts, terms)
     return bounds
 
 
