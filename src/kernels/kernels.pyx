@@ -72,6 +72,8 @@ cdef extern from "simd.h" nogil:
 include "common.pxi"
 include "gemm.pxi"
 include "conv.pxi"
+include "conv_input_grad.pxi"
+include "conv_weight_grad.pxi"
 include "im2col.pxi"
 include "depthwise.pxi"
 include "winograd.pxi"

@@ -1,0 +1,96 @@
+# The input gradient on the same engine: one convolution of dy for each phase of the stride, the pixels
+# of dx at phase, phase + stride, ... Each sees the taps that can reach it, and never a zero that a
+# scatter or a dilated dy would add.
+
+cdef index_t gcd(index_t a, index_t b) noexcept nogil:
+    while b != 0:
+        a, b = b, a % b
+    return a
+
+
+cdef void set_phase(axis_t *axis, index_t *tap, index_t *tap_base, const axis_t *forward,
+                    index_t phase) noexcept nogil:
+    """One axis of the input gradient, for the inputs phase, phase + stride, ...
+
+    Tap t of output p falls on input p * stride - pad + t * dilation. tap: the weights' stride along
+    the axis, in and out; tap_base: where the phase's first weight lies.
+    """
+    cdef index_t stride = forward.step, dilation = forward.tap_step, pad = -forward.offset
+    cdef index_t common = gcd(stride, dilation), between = stride // common
+    cdef index_t first = 0, taps = 0
+    while first < between and (phase + pad - first * dilation) % stride != 0:
+        first += 1
+    if first < between and first < forward.taps:
+        taps = ceil_div(forward.taps - first, between)
+    # Backwards through the taps, so that the position in dy grows with them.
+    set_axis(axis, forward.n_out, ceil_div(forward.n_in - phase, stride), taps, 1, 0,
+             dilation // common)
+    if phase >= forward.n_in:
+        axis.n_out = 0
+    if taps > 0:
+        axis.offset = ((phase + pad - first * dilation) // stride
+                       - (taps - 1) * axis.tap_step)
+        tap_base[0] = (first + (taps - 1) * between) * tap[0]
+        tap[0] = -between * tap[0]
+
+
+cdef void set_gradient(conv_t *c, const conv_t *forward, index_t phase) noexcept nogil:
+    """The convolution of dy that gives the phase's pixels of dx. forward.x is dx, forward.y is dy."""
+    cdef index_t offset = 0
+    cdef index_t at[3]
+    cdef int i
+    c[0] = forward[0]
+    c.x, c.y = forward.y, forward.x
+    c.channels, c.filters = forward.filters, forward.channels
+    c.w_channel, c.w_filter = forward.w_filter, forward.w_channel
+    for i in range(2, -1, -1):
+        at[i] = phase % forward.axis[i].step
+        phase = phase // forward.axis[i].step
+    for i in range(3):
+        offset = 0
+        set_phase(&c.axis[i], &c.w_tap[i], &offset, &forward.axis[i], at[i])
+        c.w += offset
+        c.y.data += at[i] * c.y.at[i]
+        c.y.at[i] *= forward.axis[i].step
+    complete(c)
+    join_axes(c)
+
+
+cdef void fill_constant(const conv_t *c) noexcept nogil:
+    """y = bias: pixels that no tap reaches."""
+    cdef index_t n, pixel, k
+    cdef real_t *out
+    for n in range(c.batch):
+        for pixel in range(c.pixels):
+            out = c.y.data + pixel_offset(c, n * c.pixels + pixel)
+            for k in range(c.groups * c.filters):
+                out[k * c.y.c] = c.bias[k] if c.bias != NULL else 0
+
+
+def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, dims,
+                    int n_threads):
+    """dx = the convolution's input gradient (+ b by channel), phase by phase of the stride."""
+    cdef conv_t forward, c
+    cdef workspace_t workspace
+    cdef index_t packed = 0, per_thread = 0, phases = 1, phase
+    cdef int i
+    set_forward(&forward, dx, w, dy, dims)
+    forward.bias = pointer(b)
+    n_threads = conv_threads(&forward, n_threads)
+    for i in range(3):
+        phases *= forward.axis[i].step
+    for phase in range(phases):
+        set_gradient(&c, &forward, phase)
+        if c.taps * c.pixels > 0:
+            packed = max_index(packed, padded(weights_size(&c, filters_at_once(&c))))
+            per_thread = max_index(per_thread, conv_scratch(&c, n_threads))
+    workspace = acquire((packed + n_threads * per_thread) * sizeof(real_t))
+    with nogil:
+        for phase in range(phases):
+            set_gradient(&c, &forward, phase)
+            if c.taps == 0:
+                fill_constant(&c)
+            elif c.pixels > 0:
+                conv_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + packed,
+                         per_thread, n_threads)
+    release(workspace)
