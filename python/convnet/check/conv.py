@@ -1,4 +1,4 @@
-"""Convolution: cases and bounds.
+"""Convolution: cases.
 
 Shapes go around what the kernels are made of: tiles of 4 to 14 rows and 4 to 32 columns, sums in
 parts of 256, rows of pixels short of a vector and longer than it; every padding mode with strides
@@ -6,122 +6,17 @@ and dilations; the layers of well-known nets.
 """
 
 from itertools import product
-from math import gcd, prod
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from convnet.backends import reference
-from convnet.backends.algorithm import conv_algorithm
 from convnet.check.case import Array, Case
+from convnet.check.conv_bounds import SPECS
 from convnet.check.conv_errors import ERROR_CASES
-from convnet.check.spec import OpSpec, exact, sum_bound
-from convnet.shapes import ConvDims, conv_dims, conv_transpose_dims
+from convnet.shapes import conv_dims, conv_transpose_dims, im2col_dims
 
 __all__ = ["CASES", "ERROR_CASES", "SPECS"]
-
-# Bounds: the reference run on absolute values gives sum |x||w|. Padding takes part in no sum of the
-# reference; a kernel may add 0 times a weight for it, which shows where the weight is not finite.
-
-
-def _allowed(bound: np.ndarray, factor: np.ndarray, counts: np.ndarray, terms: float) -> np.ndarray:
-    """NaN (may be anything non-finite) where a sum of fewer terms meets a factor not finite."""
-    return bound if np.isfinite(factor).all() else np.where(counts < terms, np.nan, bound)
-
-
-def _taps_of_an_input(dims: ConvDims) -> int:
-    """The most taps that read one input: every (stride / gcd(stride, dilation))-th."""
-    return prod(
-        -(-m // (s // gcd(s, d)))
-        for m, s, d in zip(dims.kernel_size, dims.stride, dims.dilation, strict=True)
-    )
-
-
-def _spread(bound: np.ndarray, terms: float, cases: tuple, eps: float, tiny: float) -> np.ndarray:
-    """Winograd's bound: the transforms mix a tile, so the largest |x||w| of an image counts.
-
-    cases : (factor, axis of the factor, axis of the result): a non-finite element of the factor
-    may reach all of the result that shares its index there.
-    """
-    spatial = tuple(range(2, bound.ndim))
-    worst = bound.max(axis=spatial, keepdims=True, initial=0.0)
-    allowed = np.broadcast_to((16 + 2 * np.sqrt(terms)) * eps * worst + terms * tiny, bound.shape)
-    allowed = allowed.copy()
-    for factor, axis, result_axis in cases:
-        others = tuple(i for i in range(factor.ndim) if i != axis)
-        bad = np.flatnonzero(~np.isfinite(factor).all(axis=others))
-        np.moveaxis(allowed, result_axis, 0)[bad] = np.nan
-    return allowed
-
-
-def _is_winograd(dims: ConvDims, gradient: str | None, eps: float) -> bool:
-    dtype = np.dtype(np.float32 if eps > 1e-10 else np.float64)
-    return conv_algorithm(dims, False, gradient, dtype).startswith("winograd")
-
-
-def _conv_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
-    x, w, b, dims = args["x"], args["w"], args["b"], args["dims"]
-    terms = prod(w.shape[1:])
-    magnitude, counts = np.empty(args["y"].shape), np.empty(args["y"].shape)
-    reference.conv(np.abs(x), np.abs(w), None if b is None else np.abs(b), magnitude, dims, None)
-    if not np.isfinite(w).all():
-        reference.conv(np.ones_like(x), np.ones_like(w), None, counts, dims, None)
-    if _is_winograd(dims, None, eps):
-        return {"y": _spread(magnitude, terms + 1, ((x, 0, 0), (w, 0, 1)), eps, tiny)}
-    bound = sum_bound(terms + (b is not None), magnitude, eps, tiny)
-    return {"y": _allowed(bound, w, counts, terms)}
-
-
-def _input_grad_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
-    dy, w, b, dims = args["dy"], args["w"], args["b"], args["dims"]
-    filters = dims.out_channels // dims.groups
-    magnitude, counts = np.empty(args["dx"].shape), np.empty(args["dx"].shape)
-    reference.conv_input_grad(
-        np.abs(dy), np.abs(w), None if b is None else np.abs(b), magnitude, dims
-    )
-    if not np.isfinite(w).all():
-        reference.conv_input_grad(np.ones_like(dy), np.ones_like(w), None, counts, dims)
-    if _is_winograd(dims, "input", eps):
-        terms = filters * prod(dims.kernel_size) + 1
-        return {"dx": _spread(magnitude, terms, ((dy, 0, 0), (w, 1, 1)), eps, tiny)}
-    bound = sum_bound(filters * _taps_of_an_input(dims) + (b is not None), magnitude, eps, tiny)
-    return {"dx": _allowed(bound, w, counts, filters * prod(dims.kernel_size))}
-
-
-def _weight_grad_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
-    dy, x, dw, db, dims = (args[p] for p in ("dy", "x", "dw", "db", "dims"))
-    terms = dims.batch * prod(dims.out_size)
-    bounds = {}
-    if db is not None:
-        magnitude = np.empty(db.shape)
-        reference.conv_weight_grad(np.abs(dy), np.abs(x), None, magnitude, dims)
-        bounds["db"] = sum_bound(terms, magnitude, eps, tiny)
-    if dw is not None:
-        magnitude, counts = np.empty(dw.shape), np.empty(dw.shape)
-        reference.conv_weight_grad(np.abs(dy), np.abs(x), magnitude, None, dims)
-        if not np.isfinite(dy).all():
-            reference.conv_weight_grad(np.ones_like(dy), np.ones_like(x), counts, None, dims)
-        if _is_winograd(dims, "weight", eps):
-            bounds["dw"] = _spread(magnitude, terms, ((dy, 1, 0), (x, 1, 1)), eps, tiny)
-        else:
-            bound = sum_bound(terms, magnitude, eps, tiny)
-            bounds["dw"] = _allowed(bound, dy, counts, terms)
-    return bounds
-
-
-def _col2im_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
-    magnitude = np.empty(args["x"].shape)
-    reference.col2im(np.abs(args["cols"]), magnitude, args["dims"])
-    return {"x": sum_bound(_taps_of_an_input(args["dims"]), magnitude, eps, tiny)}
-
-
-SPECS = {
-    "conv": OpSpec(("y",), _conv_bound),
-    "conv_input_grad": OpSpec(("dx",), _input_grad_bound),
-    "conv_weight_grad": OpSpec(("dw", "db"), _weight_grad_bound),
-    "im2col": OpSpec(("cols",), exact("cols")),
-    "col2im": OpSpec(("x",), _col2im_bound),
-}
 
 # Geometries: (id, x's shape, filters, kernel, options, part of the quick run)
 
@@ -266,6 +161,28 @@ GEOMETRIES: list[Geometry] = [
         stride=2,
         dilation=2,
     ),
+    # Winograd's tiles of 4x4 and 2x2 outputs: images, channels and filters around them and vectors
+    *(
+        _geometry(
+            f"{m}x{m} {h}x{w} C{c} K{k} {p}",
+            (2, c, h, w),
+            k,
+            (m, m),
+            quick=m == 3 and w == 9,
+            padding=p,
+        )
+        for m in (3, 5)
+        for h, w, c, k, p in (
+            (4, 5, 8, 16, "same"),
+            (8, 9, 16, 16, "same"),
+            (7, 18, 17, 8, "full"),
+            (10, 6, 33, 17, "valid"),
+            (5, 13, 15, 31, ((0, 2), (1, 0))),
+            (6, 12, 32, 33, 1),
+            (9, 65, 8, 16, 2),
+        )
+    ),
+    _geometry("3x3 large weights", (1, 100, 9, 10), 112, (3, 3), padding=1),
     # one and three dimensions
     *(
         _geometry(f"L{n} {m}/{s} {p}", (2, 3, n), 5, (m,), quick=n == 33, padding=p, stride=s)
@@ -353,6 +270,8 @@ _BASE = _geometry("", (2, 4, 6, 7), 6, (3, 3), True, padding=1, groups=2)
 _ODD = _geometry("", (2, 5, 9, 19), 5, (3, 3), True, padding=1)
 _DEPTHWISE = _geometry("", (2, 5, 9, 19), 5, (3, 3), True, padding=1, groups=5)
 _STRIDED = _geometry("", (2, 5, 9, 19), 4, (3, 3), True, padding=1, stride=2)
+_TILED = _geometry("", (2, 16, 9, 19), 17, (3, 3), True, padding=1)
+_TILED_5 = _geometry("", (2, 16, 9, 19), 17, (5, 5), True, padding=2)
 
 
 def _with(case: Case, id: str, prepare: Any = None, **args: Any) -> Case:
@@ -365,6 +284,8 @@ def _variants() -> list[Case]:
         _with(_forward(_BASE), "relu", activation="relu"),
         _with(_forward(_DEPTHWISE), "relu depthwise", activation="relu"),
         _with(_forward(_ODD), "relu no bias", activation="relu", b=None),
+        _with(_forward(_TILED), "relu 3x3", activation="relu"),
+        _with(_forward(_TILED_5), "relu 5x5", activation="relu"),
         _with(_forward(_BASE), "weights NCHW", w=Array((6, 2, 3, 3), follows="")),
         _with(_backward(_BASE), "weights NCHW", w=Array((6, 2, 3, 3), follows="")),
         _with(_backward(_BASE), "dy NCHW", dy=Array((2, 6, 6, 7), follows="")),
@@ -373,7 +294,13 @@ def _variants() -> list[Case]:
     for needs in _NEEDS:
         id = f"needs {''.join('01'[n] for n in needs)}"
         cases.append(_with(_backward(_BASE), id, needs=needs))
-    for name, geometry in (("", _ODD), (" depthwise", _DEPTHWISE), (" stride 2", _STRIDED)):
+    for name, geometry in (
+        ("", _ODD),
+        (" depthwise", _DEPTHWISE),
+        (" stride 2", _STRIDED),
+        (" 3x3", _TILED),
+        (" 5x5", _TILED_5),
+    ):
         for make in (_forward, _backward):
             cases.append(_with(make(geometry), f"NaN{name}", _special))
             cases.append(_with(make(geometry), f"infinite weight{name}", _infinite_weight))
@@ -427,8 +354,6 @@ _WINDOWS: tuple[tuple[str, tuple[int, ...], dict[str, Any]], ...] = (
 
 
 def _col2im(id: str, x: tuple[int, ...], options: dict[str, Any]) -> Case:
-    from convnet.shapes import im2col_dims
-
     names = ("kernel_size", "stride", "padding", "dilation")
     defaults = {"stride": 1, "padding": 0, "dilation": 1}
     dims = im2col_dims(x, *({**defaults, **options}[n] for n in names))

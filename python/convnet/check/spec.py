@@ -44,6 +44,6 @@ def exact(*outputs: str) -> Bound:
     return lambda args, expected, eps, tiny: {o: 0.0 for o in outputs if o in expected}
 
 
-def sum_bound(k: float, magnitude: Any, eps: float, tiny: float) -> Any:
+def sum_bound(k: float, magnitude: Any, eps: float, tiny: float, front: float = 8) -> Any:
     """What a sum of k products may be off by; magnitude: the sum of their absolute values."""
-    return (8 + 2 * np.sqrt(k)) * eps * magnitude + k * tiny
+    return (front + 2 * np.sqrt(k)) * eps * magnitude + k * tiny

@@ -1,0 +1,119 @@
+"""Convolution: how far each backend function may be off.
+
+The reference run on absolute values gives sum |x||w|, and K products may be off by
+(8 + 2 sqrt(K)) eps sum |x||w|. Winograd mixes the values of a tile: 16 instead of 8, and the
+largest sum of the image and filter.
+
+Values that are not finite: in the reference padding takes part in no sum. A kernel may add 0 times
+a weight for it, which shows where the weight is infinite; Winograd may spread them in their tile.
+"""
+
+from math import gcd, prod
+from typing import Any
+
+import numpy as np
+
+from convnet.backends import reference
+from convnet.backends.algorithm import conv_algorithm
+from convnet.check.spec import OpSpec, exact, sum_bound
+from convnet.shapes import ConvDims
+
+_F32 = np.dtype(np.float32)
+_TILES = {"winograd_4x4_3x3": 4, "winograd_2x2_5x5": 2}  # outputs of a tile along an axis
+
+
+def _tile(dims: ConvDims, gradient: str | None, eps: float) -> int:
+    """How many outputs along an axis a tile of Winograd's has; 0 where it may not be used."""
+    if eps != np.finfo(_F32).eps:
+        return 0
+    return _TILES.get(conv_algorithm(dims, False, gradient, _F32), 0)
+
+
+def _mixed(magnitude: np.ndarray, terms: float, tile: int, eps: float, tiny: float) -> np.ndarray:
+    """Winograd's bound: NaN in tiles that hold a sum which is not finite."""
+    finite = np.isfinite(magnitude)
+    largest = np.where(finite, magnitude, 0).max(axis=(2, 3), keepdims=True)
+    bound = np.broadcast_to(sum_bound(terms, largest, eps, tiny, front=16), magnitude.shape).copy()
+    for n, k, p, q in np.argwhere(~finite):
+        p, q = p // tile * tile, q // tile * tile
+        bound[n, k, p : p + tile, q : q + tile] = np.nan
+    return bound
+
+
+def _allowed(bound: np.ndarray, factor: np.ndarray, counts: np.ndarray, terms: float) -> np.ndarray:
+    """NaN (may be anything non-finite) where a sum of fewer terms meets a factor not finite."""
+    return bound if np.isfinite(factor).all() else np.where(counts < terms, np.nan, bound)
+
+
+def _taps_of_an_input(dims: ConvDims) -> int:
+    """The most taps that read one input: every (stride / gcd(stride, dilation))-th."""
+    return prod(
+        -(-m // (s // gcd(s, d)))
+        for m, s, d in zip(dims.kernel_size, dims.stride, dims.dilation, strict=True)
+    )
+
+
+def _conv_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
+    x, w, b, dims = args["x"], args["w"], args["b"], args["dims"]
+    terms, tile = prod(w.shape[1:]), _tile(dims, None, eps)
+    magnitude, counts = np.empty(args["y"].shape), np.empty(args["y"].shape)
+    reference.conv(np.abs(x), np.abs(w), None if b is None else np.abs(b), magnitude, dims, None)
+    if tile:
+        magnitude[:, ~np.isfinite(w).all(axis=(1, 2, 3))] = np.nan
+        return {"y": _mixed(magnitude, terms + (b is not None), tile, eps, tiny)}
+    if not np.isfinite(w).all():
+        reference.conv(np.ones_like(x), np.ones_like(w), None, counts, dims, None)
+    bound = sum_bound(terms + (b is not None), magnitude, eps, tiny)
+    return {"y": _allowed(bound, w, counts, terms)}
+
+
+def _input_grad_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
+    dy, w, b, dims = args["dy"], args["w"], args["b"], args["dims"]
+    filters, tile = dims.out_channels // dims.groups, _tile(dims, "input", eps)
+    terms = filters * _taps_of_an_input(dims) + (b is not None)
+    magnitude, counts = np.empty(args["dx"].shape), np.empty(args["dx"].shape)
+    bias = None if b is None else np.abs(b)
+    reference.conv_input_grad(np.abs(dy), np.abs(w), bias, magnitude, dims)
+    if tile:
+        magnitude[:, ~np.isfinite(w).all(axis=(0, 2, 3))] = np.nan
+        return {"dx": _mixed(magnitude, terms, tile, eps, tiny)}
+    if not np.isfinite(w).all():
+        reference.conv_input_grad(np.ones_like(dy), np.ones_like(w), None, counts, dims)
+    bound = sum_bound(terms, magnitude, eps, tiny)
+    return {"dx": _allowed(bound, w, counts, filters * prod(dims.kernel_size))}
+
+
+def _weight_grad_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
+    dy, x, dw, db, dims = (args[p] for p in ("dy", "x", "dw", "db", "dims"))
+    terms = dims.batch * prod(dims.out_size)
+    bounds = {}
+    if db is not None:
+        magnitude = np.empty(db.shape)
+        reference.conv_weight_grad(np.abs(dy), np.abs(x), None, magnitude, dims)
+        bounds["db"] = sum_bound(terms, magnitude, eps, tiny)
+    if dw is not None:
+        magnitude, counts = np.empty(dw.shape), np.empty(dw.shape)
+        reference.conv_weight_grad(np.abs(dy), np.abs(x), magnitude, None, dims)
+        if not np.isfinite(dy).all():
+            reference.conv_weight_grad(np.ones_like(dy), np.ones_like(x), counts, None, dims)
+        if _tile(dims, "weight", eps):
+            bounds["dw"] = _mixed(magnitude, terms, max(dims.kernel_size), eps, tiny)
+        else:
+            bound = sum_bound(terms, magnitude, eps, tiny)
+            bounds["dw"] = _allowed(bound, dy, counts, terms)
+    return bounds
+
+
+def _col2im_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
+    magnitude = np.empty(args["x"].shape)
+    reference.col2im(np.abs(args["cols"]), magnitude, args["dims"])
+    return {"x": sum_bound(_taps_of_an_input(args["dims"]), magnitude, eps, tiny)}
+
+
+SPECS = {
+    "conv": OpSpec(("y",), _conv_bound),
+    "conv_input_grad": OpSpec(("dx",), _input_grad_bound),
+    "conv_weight_grad": OpSpec(("dw", "db"), _weight_grad_bound),
+    "im2col": OpSpec(("cols",), exact("cols")),
+    "col2im": OpSpec(("x",), _col2im_bound),
+}
