@@ -63,12 +63,14 @@ def matmul(a: Any, b: Any, out: np.ndarray | None = None) -> np.ndarray:
         raise ValueError(
             f"b: expected {k} rows like a's columns, got shapes {a.shape} and {b.shape}"
         )
-    try:
-        batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-    except ValueError:
-        raise ValueError(
-            f"b: expected batch axes that broadcast with a's, got shapes {a.shape} and {b.shape}"
-        ) from None
+    batch = left.shape[:-2]
+    if right.ndim > 2:
+        try:
+            batch = np.broadcast_shapes(batch, right.shape[:-2])
+        except ValueError:
+            raise ValueError(
+                f"b: expected batch axes that broadcast with a's, got {a.shape} and {b.shape}"
+            ) from None
     shape = batch + (m,) * (a.ndim > 1) + (n,) * (b.ndim > 1)
     y = _product_out(out, shape, a.dtype, a, b)
     if y.size == 0:
