@@ -2,7 +2,7 @@
 
 The reference run on absolute values gives sum |x||w|, and K products may be off by
 (8 + 2 sqrt(K)) eps sum |x||w|. Winograd mixes the values of a tile: 16 instead of 8, and the
-largest sum of the image and filter.
+largest sum of the image and filter; of the filter for a weight gradient.
 
 Values that are not finite: in the reference padding takes part in no sum. A kernel may add 0 times
 a weight for it, which shows where the weight is infinite; Winograd may spread them in their tile.
@@ -29,10 +29,17 @@ def _tile(dims: ConvDims, gradient: str | None, eps: float) -> int:
     return _TILES.get(conv_algorithm(dims, False, gradient, _F32), 0)
 
 
-def _mixed(magnitude: np.ndarray, terms: float, tile: int, eps: float, tiny: float) -> np.ndarray:
-    """Winograd's bound: NaN in tiles that hold a sum which is not finite."""
+def _mixed(
+    magnitude: np.ndarray,
+    terms: float,
+    tile: int,
+    eps: float,
+    tiny: float,
+    over: tuple[int, ...] = (2, 3),
+) -> np.ndarray:
+    """Winograd's bound, the largest sum over some axes: NaN in tiles with one that is not finite."""
     finite = np.isfinite(magnitude)
-    largest = np.where(finite, magnitude, 0).max(axis=(2, 3), keepdims=True)
+    largest = np.where(finite, magnitude, 0).max(axis=over, keepdims=True)
     bound = np.broadcast_to(sum_bound(terms, largest, eps, tiny, front=16), magnitude.shape).copy()
     for n, k, p, q in np.argwhere(~finite):
         p, q = p // tile * tile, q // tile * tile
@@ -97,7 +104,9 @@ def _weight_grad_bound(args: Any, expected: dict[str, np.ndarray], eps: float, t
         if not np.isfinite(dy).all():
             reference.conv_weight_grad(np.ones_like(dy), np.ones_like(x), counts, None, dims)
         if _tile(dims, "weight", eps):
-            bounds["dw"] = _mixed(magnitude, terms, max(dims.kernel_size), eps, tiny)
+            bounds["dw"] = _mixed(
+                magnitude, terms, max(dims.kernel_size), eps, tiny, over=(1, 2, 3)
+            )
         else:
             bound = sum_bound(terms, magnitude, eps, tiny)
             bounds["dw"] = _allowed(bound, dy, counts, terms)

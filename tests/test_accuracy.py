@@ -1,0 +1,49 @@
+"""Every algorithm within its bound on random normal data, up to 512 channels."""
+
+import convnet
+import numpy as np
+import pytest
+from convnet import ops
+from convnet.check.cross import cross_check
+
+# algorithm, channels, filters, size, kernel, groups, precision
+LAYERS = [
+    ("winograd_4x4_3x3", 64, 64, 28, 3, 1, "high"),
+    ("winograd_4x4_3x3", 512, 512, 7, 3, 1, "high"),
+    ("winograd_2x2_5x5", 32, 64, 14, 5, 1, "high"),
+    ("winograd_2x2_5x5", 512, 16, 14, 5, 1, "high"),
+    ("implicit_gemm", 512, 512, 7, 3, 1, "highest"),
+    ("implicit_gemm", 512, 1024, 7, 1, 1, "high"),
+    ("implicit_gemm", 3, 64, 56, 7, 1, "high"),
+    ("depthwise", 512, 512, 14, 3, 512, "high"),
+]
+
+
+@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "channels_last"])
+@pytest.mark.parametrize("layer", LAYERS, ids=[f"{a}-C{c}-{s}x{s}" for a, c, _, s, *_ in LAYERS])
+def test_within_the_bound(layer, channels_last):
+    algorithm, channels, filters, size, kernel, groups, precision = layer
+    options = {"padding": kernel // 2, "groups": groups}
+    rng = np.random.default_rng(channels)
+    x = rng.standard_normal((2, channels, size, size), dtype=np.float32)
+    if channels_last:
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    w = rng.standard_normal((filters, channels // groups, kernel, kernel), dtype=np.float32)
+    with convnet.set_precision(precision), cross_check() as report:
+        for gradient in (None, "input", "weight"):
+            assert algorithm == ops.conv2d_algorithm(
+                x.shape, w.shape, **options, channels_last=channels_last, gradient=gradient
+            )
+        y = ops.conv2d(x, w, **options)
+        dy = rng.standard_normal(y.shape, dtype=np.float32)
+        ops.conv2d_backward(dy, x, w, **options)
+    assert set(report.functions) == {"conv", "conv_input_grad", "conv_weight_grad"}
+    assert 0 < report.worst <= 1
+
+
+def test_float64_and_highest_precision_sum_directly():
+    shapes = (1, 64, 14, 14), (64, 64, 3, 3)
+    assert ops.conv2d_algorithm(*shapes, padding=1) == "winograd_4x4_3x3"
+    assert ops.conv2d_algorithm(*shapes, padding=1, dtype=np.float64) == "implicit_gemm"
+    with convnet.set_precision("highest"):
+        assert ops.conv2d_algorithm(*shapes, padding=1) == "implicit_gemm"
