@@ -37,7 +37,7 @@ def _mixed(
     tiny: float,
     over: tuple[int, ...] = (2, 3),
 ) -> np.ndarray:
-    """Winograd's bound, the largest sum over some axes: NaN in tiles with one that is not finite."""
+    """Winograd's bound, the largest sum over some axes; NaN in tiles where one is not finite."""
     finite = np.isfinite(magnitude)
     largest = np.where(finite, magnitude, 0).max(axis=over, keepdims=True)
     bound = np.broadcast_to(sum_bound(terms, largest, eps, tiny, front=16), magnitude.shape).copy()
