@@ -11,7 +11,8 @@
 #   log      s = f/(2+f), log(1+f) = f - (f^2/2 - s (f^2/2 + R(s^2)))      (fdlibm, e_log.c)
 #   log1p    log(w) + (the rounding error of w = 1 + x) / w                (Kahan; HP-15C handbook)
 #   tanh     odd polynomial below 9/16, 1 - 2/(exp(2x) + 1) above          (Cody and Waite, ch. 13)
-#   normal   exp(-x^2/2) P(x)/Q(x), x^2 in two pieces                      (Cody 1969, for erfc)
+#   normal   exp(-x^2/2) P(x)/Q(x), x^2 in two pieces   (Cody, Math. Comp. 23, 1969, for erfc); erf
+#            itself is not needed: (1 + erf) / 2 would cancel on the negative side
 
 cdef inline vec_t horner(vec_t p, vec_t x, real_t c) noexcept nogil:
     """p x + c: one step of a polynomial."""

@@ -44,6 +44,8 @@ def of(call: Call, args: dict[str, Any]) -> list[Any]:
 
 
 def _of_value(a: Any) -> Any:
+    if isinstance(a, np.generic):  # NaN is not equal to itself, its bytes are
+        return a.dtype, a.tobytes()
     if not isinstance(a, np.ndarray):
         return a
     return a.shape, a.strides if a.size > 1 else (), a.tobytes()

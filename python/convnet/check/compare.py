@@ -106,7 +106,7 @@ def compare(
     allowed = np.broadcast_to(np.asarray(bounds.get(output, 0.0), np.float64), got.shape)
     rounded = expected.astype(got.dtype)
     if got.dtype.kind == "f":
-        error = np.abs(got.astype(np.float64) - expected)
+        error = np.asarray(np.abs(got.astype(np.float64) - expected))
         error[np.isnan(error)] = np.inf
         same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
         same |= np.isnan(allowed) & (np.isfinite(rounded) | ~np.isfinite(got))

@@ -103,6 +103,8 @@ def _classes(target: Any, shape: tuple[int, ...], n: int, ignore_index: Any) -> 
     if target.size == 0:
         return target, 0
     classes = np.ascontiguousarray(target, np.int64).reshape(shape)
+    if not classes.flags.aligned:
+        classes = classes.copy()
     # Seen as unsigned, a negative number is beyond all classes too.
     beyond = int(classes.view(np.uint64).max()) >= n
     if not beyond and not 0 <= ignore_index < n:
