@@ -25,7 +25,7 @@ def test_within_the_bound(layer, channels_last):
     algorithm, channels, filters, size, kernel, groups, precision = layer
     options = {"padding": kernel // 2, "groups": groups}
     rng = np.random.default_rng(channels)
-    x = rng.standard_normal((2, channels, size, size), dtype=np.float32)
+    x = rng.standard_normal((3, channels, size, size), dtype=np.float32)
     if channels_last:
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     w = rng.standard_normal((filters, channels // groups, kernel, kernel), dtype=np.float32)

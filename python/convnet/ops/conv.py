@@ -274,7 +274,8 @@ def conv2d_algorithm(
     gradient : None for conv2d itself, "input" or "weight" for conv2d_backward's dx or dw
     dtype : float32 or float64
     -> "implicit_gemm", "depthwise", "winograd_4x4_3x3" or "winograd_2x2_5x5"; the reference has
-    only "reference". It never depends on N; the precision in force decides on Winograd.
+    only "reference". It depends on N only for a weight gradient, which sums over the batch; the
+    precision in force decides on Winograd.
     """
     if gradient not in (None, "input", "weight"):
         raise ValueError(f'gradient: expected None, "input" or "weight", got {gradient!r}')
