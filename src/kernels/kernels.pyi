@@ -192,3 +192,73 @@ def mse_loss_backward(
     x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray, n_threads: int
 ) -> None: ...
 def sum_all(x: np.ndarray, total: np.ndarray, n_threads: int) -> None: ...
+
+# norm
+def batch_norm_stats(x: np.ndarray, mean: np.ndarray, var: np.ndarray, n_threads: int) -> None: ...
+def batch_norm(
+    x: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    y: np.ndarray,
+    eps: float,
+    n_threads: int,
+) -> None: ...
+def batch_norm_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    weight: np.ndarray | None,
+    dx: np.ndarray | None,
+    dweight: np.ndarray | None,
+    dbias: np.ndarray | None,
+    eps: float,
+    training: bool,
+    n_threads: int,
+) -> None: ...
+def dropout(
+    x: np.ndarray,
+    y: np.ndarray,
+    mask: np.ndarray,
+    p: float,
+    seed: int,
+    offset: int,
+    n_threads: int,
+) -> None: ...
+def dropout_backward(
+    dy: np.ndarray,
+    mask: np.ndarray,
+    dx: np.ndarray,
+    p: float,
+    n_threads: int,
+) -> None: ...
+
+# optim
+def sgd(
+    param: np.ndarray,
+    grad: np.ndarray,
+    buf: np.ndarray | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    first: bool,
+    n_threads: int,
+) -> None: ...
+def adam(
+    param: np.ndarray,
+    grad: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    n_threads: int,
+) -> None: ...

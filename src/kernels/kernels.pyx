@@ -9,7 +9,7 @@ runs; its last argument is the number of threads. README.md beside this file is 
 cimport cython
 cimport numpy as cnp
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, NAN
+from libc.math cimport INFINITY, NAN, ceil, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -42,6 +42,7 @@ cdef extern from "simd.h" nogil:
     vec_t vmax(vec_t a, vec_t b)
     vec_t vrelu(vec_t x)
     real_t relu1(real_t x)
+    real_t sqrt1(real_t x)
     real_t vsum(vec_t v)
     vec_t veven(vec_t a, vec_t b)
     vec_t vodd(vec_t a, vec_t b)
@@ -87,3 +88,7 @@ include "elementwise.pxi"
 include "activation.pxi"
 include "softmax.pxi"
 include "loss.pxi"
+include "norm.pxi"
+include "norm_backward.pxi"
+include "dropout.pxi"
+include "optim.pxi"

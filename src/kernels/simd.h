@@ -80,6 +80,7 @@ INLINE vec_t vmaxnan(vec_t best, vec_t v) { return vselect(v != v, v, vmax(best,
 /* max(x, 0) that lets NaN through. */
 INLINE vec_t vrelu(vec_t x) { return vselect(x < vzero(), vzero(), x); }
 INLINE real_t relu1(real_t x) { return x < 0 ? 0 : x; }
+INLINE real_t sqrt1(real_t x) { return DOUBLE_REAL ? (real_t)sqrt(x) : (real_t)sqrtf((float)x); }
 INLINE real_t vsum(vec_t v) {
     real_t s = 0;
     for (int i = 0; i < VL; i++) s += v[i];

@@ -336,3 +336,95 @@ def mse_loss_backward(x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: 
 
 def sum_all(x: np.ndarray, total: np.ndarray) -> None:
     _kernels[x.dtype].sum_all(x, total, get_num_threads())
+
+
+# norm
+
+
+def batch_norm_stats(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
+    _kernels[x.dtype].batch_norm_stats(x, mean, var, get_num_threads())
+
+
+def batch_norm(
+    x: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    y: np.ndarray,
+    eps: float,
+) -> None:
+    _kernels[x.dtype].batch_norm(x, mean, var, weight, bias, y, eps, get_num_threads())
+
+
+def batch_norm_backward(
+    dy: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    weight: np.ndarray | None,
+    dx: np.ndarray | None,
+    dweight: np.ndarray | None,
+    dbias: np.ndarray | None,
+    eps: float,
+    training: bool,
+) -> None:
+    _kernels[x.dtype].batch_norm_backward(
+        dy, x, mean, var, weight, dx, dweight, dbias, eps, training, get_num_threads()
+    )
+
+
+def dropout(
+    x: np.ndarray, y: np.ndarray, mask: np.ndarray, p: float, seed: int, offset: int
+) -> None:
+    _kernels[x.dtype].dropout(x, y, mask, p, seed, offset, get_num_threads())
+
+
+def dropout_backward(dy: np.ndarray, mask: np.ndarray, dx: np.ndarray, p: float) -> None:
+    _kernels[dy.dtype].dropout_backward(dy, mask, dx, p, get_num_threads())
+
+
+# optim
+
+
+def sgd(
+    param: np.ndarray,
+    grad: np.ndarray,
+    buf: np.ndarray | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    first: bool,
+) -> None:
+    _kernels[param.dtype].sgd(
+        param,
+        grad,
+        buf,
+        lr,
+        momentum,
+        dampening,
+        weight_decay,
+        nesterov,
+        first,
+        get_num_threads(),
+    )
+
+
+def adam(
+    param: np.ndarray,
+    grad: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    _kernels[param.dtype].adam(
+        param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled, get_num_threads()
+    )

@@ -70,6 +70,13 @@ from convnet.ops.loss import (
     nll_loss,
     nll_loss_backward,
 )
+from convnet.ops.norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_stats,
+    dropout,
+    dropout_backward,
+)
 from convnet.ops.pool import (
     avg_pool1d,
     avg_pool1d_backward,
@@ -98,6 +105,9 @@ __all__ = [
     "avg_pool2d_backward",
     "avg_pool3d",
     "avg_pool3d_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_stats",
     "bce",
     "bce_backward",
     "bce_with_logits",
@@ -115,6 +125,8 @@ __all__ = [
     "convolve",
     "cross_entropy",
     "cross_entropy_backward",
+    "dropout",
+    "dropout_backward",
     "gelu",
     "gelu_backward",
     "gemm",

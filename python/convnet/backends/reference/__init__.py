@@ -49,6 +49,17 @@ from convnet.backends.reference.loss import (
     nll_loss_backward,
     sum_all,
 )
+from convnet.backends.reference.norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_stats,
+    dropout,
+    dropout_backward,
+)
+from convnet.backends.reference.optim import (
+    adam,
+    sgd,
+)
 from convnet.backends.reference.pool import (
     adaptive_avg_pool,
     adaptive_avg_pool_backward,
@@ -59,10 +70,14 @@ from convnet.backends.reference.pool import (
 )
 
 __all__ = [
+    "adam",
     "adaptive_avg_pool",
     "adaptive_avg_pool_backward",
     "avg_pool",
     "avg_pool_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_stats",
     "bce",
     "bce_backward",
     "bce_with_logits",
@@ -73,6 +88,8 @@ __all__ = [
     "conv_weight_grad",
     "cross_entropy",
     "cross_entropy_backward",
+    "dropout",
+    "dropout_backward",
     "gelu",
     "gelu_backward",
     "gemm",
@@ -89,6 +106,7 @@ __all__ = [
     "nll_loss_backward",
     "relu",
     "relu_backward",
+    "sgd",
     "sigmoid",
     "sigmoid_backward",
     "silu",

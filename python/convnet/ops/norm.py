@@ -1,0 +1,246 @@
+"""Batch normalisation, dropout and their gradients.
+
+N images, C channels; x is (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), and every result has
+its memory format. Statistics of a channel are over all axes but C, M elements.
+"""
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from convnet import backend
+from convnet.ops._arrays import as_array, check_same_dtype, check_shape, dense, same_format
+from convnet.ops.gemm import check_needs
+
+_LAYOUT = "(N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W)"
+_WORD = 2**64
+
+
+def _number(value: Any, name: str) -> float:
+    if type(value) is float:
+        return value
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    return float(value)
+
+
+def _eps(value: Any) -> float:
+    eps = _number(value, "eps")
+    if not eps >= 0:
+        raise ValueError(f"eps: expected at least 0, got {value!r}")
+    return eps
+
+
+def _input(x: Any) -> np.ndarray:
+    x = as_array(x, "x")
+    if not 2 <= x.ndim <= 5 or x.shape[1] == 0:
+        raise ValueError(f"x: expected {_LAYOUT} with at least one channel, got shape {x.shape}")
+    return dense(x)
+
+
+def _channel_array(a: Any, name: str, x: np.ndarray) -> np.ndarray | None:
+    """A value for each channel, contiguous; None stays None."""
+    if a is None:
+        return None
+    a = as_array(a, name)
+    check_same_dtype("x", x, **{name: a})
+    check_shape(a, name, (x.shape[1],), "for the channels of x")
+    return a if a.flags.c_contiguous else np.ascontiguousarray(a)
+
+
+def _running(a: Any, name: str, x: np.ndarray) -> np.ndarray:
+    """A running statistic that can be written: the very array, of any strides."""
+    if type(a) is not np.ndarray:
+        raise TypeError(f"{name}: expected a numpy.ndarray, got {type(a).__name__}")
+    check_same_dtype("x", x, **{name: a})
+    check_shape(a, name, (x.shape[1],), "for the channels of x")
+    if not a.flags.writeable:
+        raise ValueError(f"{name}: the array is read-only, and training updates it")
+    return a
+
+
+def _stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    backend.active().batch_norm_stats(x, mean, var)
+    return mean, var
+
+
+def batch_norm_stats(x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """mean[c] = sum over n, h, w of x[n,c,h,w] / M;  var[c] = sum of (x[n,c,h,w] - mean[c])^2 / M.
+
+    x : (N, C, ...)    ->    mean, var : (C,), the biased variance. ValueError for M = 0.
+    Accurate for any mean: what is squared is the distance to it. The bits do not depend on threads.
+    """
+    x = _input(x)
+    if x.size == 0:
+        raise ValueError(f"x: expected at least one value per channel, got shape {x.shape}")
+    return _stats(x)
+
+
+def batch_norm(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> np.ndarray:
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, by channel.
+
+    x : (N, C, ...)    running_mean, running_var, weight, bias : (C,) or None    ->    y : like x
+
+    In training mean and var (biased) are x's own, and the running statistics, unless None, are
+    updated in place: running = (1 - momentum) running + momentum new, where new is the mean, or
+    the variance times M / (M - 1). Otherwise mean and var are the running statistics. None for
+    weight is 1, for bias 0. An empty x gives an empty y and leaves the running statistics alone.
+
+    ValueError for one value per channel in training, for missing running statistics otherwise.
+    Ioffe, Szegedy 2015.
+    """
+    return batch_norm_and_stats(
+        x, running_mean, running_var, weight, bias, training, momentum, eps
+    )[0]
+
+
+def batch_norm_and_stats(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(y, mean, var): batch_norm's result and what it was normalised with, for the gradient."""
+    x, eps = _input(x), _eps(eps)
+    weight, bias = _channel_array(weight, "weight", x), _channel_array(bias, "bias", x)
+    if training:
+        momentum = _number(momentum, "momentum")
+        if running_mean is not None:
+            running_mean = _running(running_mean, "running_mean", x)
+        if running_var is not None:
+            running_var = _running(running_var, "running_var", x)
+        count = x.size // x.shape[1]
+        if count == 1:
+            raise ValueError(
+                f"x: expected more than one value per channel when training, got shape {x.shape}"
+            )
+        if count == 0:
+            return np.empty_like(x), np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
+        mean, var = _stats(x)
+        if running_mean is not None:
+            running_mean *= 1 - momentum
+            running_mean += momentum * mean
+        if running_var is not None:
+            running_var *= 1 - momentum
+            running_var += (momentum * count / (count - 1)) * var
+    else:
+        if running_mean is None or running_var is None:
+            raise ValueError(
+                "running_mean and running_var: expected arrays when training=False, got None"
+            )
+        mean = _channel_array(running_mean, "running_mean", x)
+        var = _channel_array(running_var, "running_var", x)
+    y = np.empty_like(x)
+    if x.size:
+        backend.active().batch_norm(x, mean, var, weight, bias, y, eps)
+    return y, mean, var
+
+
+def batch_norm_backward(
+    dy: Any,
+    x: Any,
+    mean: Any,
+    var: Any,
+    weight: Any = None,
+    training: bool = False,
+    eps: float = 1e-5,
+    needs: Sequence[bool] = (True, True, True),
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """The gradients of batch_norm: (dx, dweight, dbias), None where not needed.
+
+    x^ = (x - mean) / sqrt(var + eps)    dbias[c] = sum(dy)    dweight[c] = sum(dy x^)
+    dx = weight / sqrt(var + eps) * (dy - dbias / M - x^ dweight / M)    in training
+    dx = weight / sqrt(var + eps) * dy                                   otherwise
+
+    dy, x : (N, C, ...)    mean, var : (C,), in training batch_norm_stats(x), else the running
+    statistics    weight : (C,) or None    ->    dx : like x    dweight, dbias : (C,)
+    """
+    x, dy, eps = _input(x), as_array(dy, "dy"), _eps(eps)
+    check_same_dtype("x", x, dy=dy)
+    check_shape(dy, "dy", x.shape, "like x")
+    if mean is None or var is None:
+        raise TypeError("mean and var: expected arrays, got None; see ops.batch_norm_stats")
+    mean, var = _channel_array(mean, "mean", x), _channel_array(var, "var", x)
+    weight = _channel_array(weight, "weight", x)
+    need_dx, need_dweight, need_dbias = check_needs(needs)
+    dx = np.empty_like(x) if need_dx else None
+    dweight = np.empty(x.shape[1], x.dtype) if need_dweight else None
+    dbias = np.empty(x.shape[1], x.dtype) if need_dbias else None
+    if x.size == 0:
+        for gradient in (dweight, dbias):
+            if gradient is not None:
+                gradient.fill(0)
+    elif need_dx or need_dweight or need_dbias:
+        backend.active().batch_norm_backward(
+            same_format(dy, x), x, mean, var, weight, dx, dweight, dbias, eps, bool(training)
+        )
+    return dx, dweight, dbias
+
+
+def _probability(p: Any) -> float:
+    p = _number(p, "p")
+    if not 0 <= p <= 1:
+        raise ValueError(f"p: expected a probability from 0 to 1, got {p!r}")
+    return p
+
+
+def _word(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    value = value.__index__()
+    if not 0 <= value < _WORD:
+        raise ValueError(f"{name}: expected an integer from 0 to 2^64 - 1, got {value}")
+    return value
+
+
+def dropout(x: Any, p: float, *, seed: int, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """y = x / (1 - p) where mask, else 0; mask is False with probability p.
+
+    x : any shape    ->    y : like x    mask : bool, like x
+
+    Counter-based: element i, counted in logical (C) order, is kept if word i % 4 of Philox4x32-10
+    under the key `seed` at counter offset + i // 4 is at least p 2^32. So the same seed and offset
+    give the same mask on every backend, for any number of threads and any memory format; a second
+    call takes offset + ceil(size / 4). seed, offset : 0 to 2^64 - 1. p = 1 gives zeros.
+    Salmon, Moraes, Dror, Shaw 2011.
+    """
+    x, p = as_array(x, "x"), _probability(p)
+    seed, offset = _word(seed, "seed"), _word(offset, "offset")
+    x = dense(x)
+    y, mask = np.empty_like(x), np.empty_like(x, dtype=bool)
+    if x.size:
+        backend.active().dropout(x, y, mask, p, seed, offset)
+    return y, mask
+
+
+def dropout_backward(dy: Any, mask: Any, p: float) -> np.ndarray:
+    """dx = dy / (1 - p) where mask, else 0.
+
+    dy : any shape    mask : bool, like dy, as dropout gave it    ->    dx : like mask
+    """
+    dy, p = as_array(dy, "dy"), _probability(p)
+    if type(mask) is not np.ndarray or mask.dtype != bool:
+        kind = mask.dtype if type(mask) is np.ndarray else type(mask).__name__
+        raise TypeError(f"mask: expected a numpy.ndarray of bool, got {kind}")
+    check_shape(mask, "mask", dy.shape, "like dy")
+    mask = dense(mask)
+    dx = np.empty_like(mask, dtype=dy.dtype)
+    if dy.size:
+        backend.active().dropout_backward(same_format(dy, dx), mask, dx, p)
+    return dx

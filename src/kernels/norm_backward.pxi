@@ -1,0 +1,150 @@
+# Batch normalisation, backward. With x^ = (x - mean) rstd, rstd = 1/sqrt(var + eps):
+#
+#   dbias = sum(dy)    dweight = sum(dy x^)
+#   dx = weight rstd (dy - (dbias + x^ dweight) / count)      in training; else weight rstd dy
+#
+# One pass for the two sums, one for dx. The split into chunks, parts and wide rows is norm.pxi's.
+
+cdef inline void run_products(const real_t *dy, const real_t *x, index_t n, real_t mean,
+                              double *sum, double *product) noexcept nogil:
+    cdef vec_t a = vzero(), b = vzero(), c = vzero(), d = vzero(), u, v, m = vsplat(mean)
+    cdef real_t s, q
+    cdef index_t i = 0
+    while i + 2 * VL <= n:
+        u = vload(dy + i)
+        v = vload(dy + i + VL)
+        a = a + u
+        b = b + v
+        c = c + u * (vload(x + i) - m)
+        d = d + v * (vload(x + i + VL) - m)
+        i += 2 * VL
+    s = vsum(a + b)
+    q = vsum(c + d)
+    while i < n:
+        s = s + dy[i]
+        q = q + dy[i] * (x[i] - mean)
+        i += 1
+    sum[0] += s
+    product[0] += q
+
+
+cdef void channel_products(const real_t *dy, const real_t *x, const norm_t *s, index_t c,
+                           const real_t *mean, double *sums) noexcept nogil:
+    cdef index_t n, i, length, at
+    sums[2 * c] = sums[2 * c + 1] = 0
+    for n in range(s.images):
+        i = 0
+        while i < s.plane:
+            length = min_index(CHUNK, s.plane - i)
+            at = (n * s.channels + c) * s.plane + i
+            run_products(dy + at, x + at, length, mean[c], &sums[2 * c], &sums[2 * c + 1])
+            i += length
+
+
+cdef void add_products(real_t *sum, real_t *product, const real_t *dy, const real_t *x,
+                       const real_t *mean, index_t n) noexcept nogil:
+    cdef index_t j
+    for j in range(n):
+        sum[j] = sum[j] + dy[j]
+        product[j] = product[j] + dy[j] * (x[j] - mean[j])
+
+
+cdef void part_products(const real_t *dy, const real_t *x, const norm_t *s, index_t part,
+                        const real_t *mean, double *sums, real_t *scratch) noexcept nogil:
+    """Channels-last: sums has 2 entries a column; scratch: 2 wide rows."""
+    cdef index_t n = s.columns, row = part * s.part_rows, last, end, r, j
+    memset(sums, 0, 2 * n * sizeof(double))
+    last = min_index(row + s.part_rows, s.rows)
+    while row < last:
+        end = min_index(row + s.chunk_rows, last)
+        memset(scratch, 0, 2 * n * sizeof(real_t))
+        for r in range(row, end):
+            add_products(scratch, scratch + n, dy + r * n, x + r * n, mean, n)
+        for j in range(n):
+            sums[2 * j] += scratch[j]
+            sums[2 * j + 1] += scratch[n + j]
+        row = end
+
+
+cdef void join_products(const real_t *dy, const real_t *x, const norm_t *s, const real_t *mean,
+                        double *sums) noexcept nogil:
+    """All parts and columns into the entries of the first part's first `channels` columns."""
+    cdef index_t c, j, part, at = s.rows * s.columns
+    cdef double sum, product
+    for c in range(s.channels):
+        sum = product = 0
+        j = c
+        while j < s.columns:
+            for part in range(s.parts):
+                sum += sums[2 * (part * s.columns + j)]
+                product += sums[2 * (part * s.columns + j) + 1]
+            j += s.channels
+        j = c
+        while j < s.spare:
+            sum += dy[at + j]
+            product += <double> dy[at + j] * (x[at + j] - mean[c])
+            j += s.channels
+        sums[2 * c] = sum
+        sums[2 * c + 1] = product
+
+
+cdef void products(const real_t *dy, const real_t *x, const norm_t *s, const real_t *mean,
+                   double *sums, real_t *scratch, int n_threads) noexcept nogil:
+    """sums[2 c], sums[2 c + 1]: of dy and of dy (x - mean). mean has `columns` entries."""
+    cdef int threads = threads_for(2 * s.count * s.channels, n_threads), i
+    if s.planes and threads == 1:
+        for i in range(s.channels):
+            channel_products(dy, x, s, i, mean, sums)
+    elif s.planes:
+        for i in prange(s.channels, num_threads=threads, schedule="static"):
+            channel_products(dy, x, s, i, mean, sums)
+    elif threads == 1:
+        for i in range(s.parts):
+            part_products(dy, x, s, i, mean, sums + 2 * i * s.columns,
+                          scratch + 2 * i * s.columns)
+    else:
+        for i in prange(s.parts, num_threads=threads, schedule="static"):
+            part_products(dy, x, s, i, mean, sums + 2 * i * s.columns,
+                          scratch + 2 * i * s.columns)
+    if not s.planes:
+        join_products(dy, x, s, mean, sums)
+
+
+def batch_norm_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray var,
+                        cnp.ndarray weight, cnp.ndarray dx, cnp.ndarray dweight,
+                        cnp.ndarray dbias, double eps, bint training, int n_threads):
+    """dx, dweight, dbias may be None; in training mean and var are those of x."""
+    cdef norm_t s = norm_of(x)
+    cdef const real_t *pdy = pointer(dy)
+    cdef const real_t *px = pointer(x)
+    cdef const real_t *pmean = pointer(mean)
+    cdef const real_t *pvar = pointer(var)
+    cdef const real_t *pweight = pointer(weight)
+    cdef real_t *pdx = pointer(dx)
+    cdef real_t *pdweight = pointer(dweight)
+    cdef real_t *pdbias = pointer(dbias)
+    cdef index_t coefficients = 4 * s.columns * sizeof(real_t), c
+    cdef index_t totals = 2 * s.parts * s.columns * sizeof(double)
+    cdef workspace_t w = acquire(coefficients + totals + totals)
+    cdef affine_t f = affine_in(w.data, &s)
+    cdef double *sums = <double *> (w.data + coefficients)
+    cdef double rstd, product
+    with nogil:
+        for c in range(s.columns):
+            f.mean[c] = pmean[c % s.channels]
+        if pdweight != NULL or pdbias != NULL or training:
+            products(pdy, px, &s, f.mean, sums, <real_t *> (w.data + coefficients + totals),
+                     n_threads)
+        for c in range(s.channels):
+            rstd = 1.0 / sqrt(pvar[c] + eps)
+            product = sums[2 * c + 1] * rstd
+            if pdbias != NULL:
+                pdbias[c] = sums[2 * c]
+            if pdweight != NULL:
+                pdweight[c] = product
+            f.a[c] = rstd * (<double> pweight[c] if pweight != NULL else 1.0)
+            f.b[c] = -f.a[c] * rstd * (product / s.count) if training else 0.0
+            f.d[c] = -f.a[c] * (sums[2 * c] / s.count) if training else 0.0
+        if pdx != NULL:
+            affine(&s, &f, pdy, px, pdx, n_threads)
+    release(w)
