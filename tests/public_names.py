@@ -73,7 +73,9 @@ OPS = {name.format(rank): s for name, s in _BY_RANK.items() for rank in (1, 2, 3
         "eps=1e-05"
     ),
     "batch_norm_backward": None,
+    "batch_norm_stats": "x",
     "dropout": "x, p, *, seed, offset=0",
+    "dropout_backward": "dy, mask, p",
 }
 
 CONVNET = {
@@ -87,7 +89,7 @@ CONVNET = {
     "cross_check": "on=True",
     "info": "",
     "save": None,
-    "load": "path",
+    "load": "path, *, with_metadata=False",
 }
 
 CLASSES = {

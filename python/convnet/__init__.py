@@ -15,22 +15,35 @@ from convnet.threads import get_num_threads, set_num_threads
 
 __all__ = [
     "CrossCheckError",
+    "Tensor",
     "cross_check",
     "get_backend",
     "get_num_threads",
     "get_precision",
     "info",
+    "load",
+    "manual_seed",
+    "no_grad",
     "ops",
+    "save",
     "set_num_threads",
     "set_precision",
+    "tensor",
     "use_backend",
 ]
 
 # Names whose modules are imported at first use, so that `import convnet` stays light.
 _LAZY = {
     "CrossCheckError": "convnet.check.cross",
+    "Tensor": "convnet.nn.tensor",
     "cross_check": "convnet.check.cross",
+    "load": "convnet.serialization",
+    "manual_seed": "convnet.random",
+    "no_grad": "convnet.nn.tape",
+    "save": "convnet.serialization",
+    "tensor": "convnet.nn.tensor",
 }
+_SUBMODULES = ("check", "data", "nn", "optim")
 
 
 def __getattr__(name: str) -> Any:
@@ -39,4 +52,8 @@ def __getattr__(name: str) -> Any:
 
         value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
         return value
+    if name in _SUBMODULES:
+        import importlib
+
+        return importlib.import_module(f"convnet.{name}")
     raise AttributeError(f"module 'convnet' has no attribute {name!r}")

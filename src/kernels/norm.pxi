@@ -1,4 +1,4 @@
-# Batch normalisation: statistics of each channel over images and pixels, and what follows from them.
+# Batch normalisation: statistics of each channel over images and pixels, and what follows from it.
 #
 #   NCHW           x | n0 c0 plane | n0 c1 plane | ...    a channel is N runs of `plane` elements
 #   channels-last  x | c0 c1 c2 .. | c0 c1 c2 .. | ...    a channel is a column of `rows` rows
@@ -10,14 +10,14 @@
 #
 # so that a mean far from 0 costs no digits, as sum(x^2) - sum(x)^2/n would; for the same reason
 # means are counted from the channel's first element until the end. NCHW gives each thread
-# whole channels. Channels-last is cut into PARTS runs of rows, whatever the number of threads, each with
+# whole channels. Channels-last is cut into NORM_PARTS runs of rows, whatever the threads, each with
 # sums of its own, which are joined in their order. Rows of few channels are taken together as one
 # wide row, whose columns are joined in the end: no loop is shorter than a few vectors.
 
 cdef enum:
-    CHUNK = 4096    # elements of a chunk
-    PARTS = 32      # runs of rows
-    WIDE = 64       # the least columns of a wide row, where there are so many elements
+    NORM_CHUNK = 4096    # elements of a chunk
+    NORM_PARTS = 32      # runs of rows
+    NORM_WIDE = 64       # the least columns of a wide row, where there are so many elements
 
 cdef struct norm_t:
     index_t images, channels, plane     # NCHW
@@ -38,12 +38,12 @@ cdef norm_t norm_of(cnp.ndarray x) except *:
     s.count = n // s.channels
     s.plane = s.count // s.images
     s.planes = s.plane > 1 and cnp.PyArray_IS_C_CONTIGUOUS(x)
-    wide = max_index(1, min_index(ceil_div(WIDE, s.channels), s.count))
+    wide = max_index(1, min_index(ceil_div(NORM_WIDE, s.channels), s.count))
     s.columns = wide * s.channels
     s.rows = n // s.columns
     s.spare = n - s.rows * s.columns
-    s.chunk_rows = min_index(max_index(CHUNK // s.columns, 8), 64)
-    s.part_rows = ceil_div(ceil_div(s.rows, PARTS), s.chunk_rows) * s.chunk_rows
+    s.chunk_rows = min_index(max_index(NORM_CHUNK // s.columns, 8), 64)
+    s.part_rows = ceil_div(ceil_div(s.rows, NORM_PARTS), s.chunk_rows) * s.chunk_rows
     s.parts = ceil_div(s.rows, s.part_rows)
     return s
 
@@ -100,13 +100,13 @@ cdef inline void run_squares(const real_t *x, index_t n, real_t mean, double *su
 cdef void channel_stats(const real_t *x, const norm_t *s, index_t c, real_t *mean,
                         real_t *var) noexcept nogil:
     """NCHW: one channel. A chunk is a piece of a plane, or as many whole planes as fit."""
-    cdef index_t n = 0, i, k, images = max_index(1, CHUNK // s.plane), end, length, step
+    cdef index_t n = 0, i, k, images = max_index(1, NORM_CHUNK // s.plane), end, length, step
     cdef index_t stride = s.channels * s.plane
     cdef double sum, squares, count
     cdef real_t middle, origin = x[c * s.plane]
     cdef moments_t total
     total.count = total.mean = total.m2 = 0
-    step = min_index(CHUNK, s.plane)
+    step = min_index(NORM_CHUNK, s.plane)
     while n < s.images:
         end = min_index(n + images, s.images)
         i = 0

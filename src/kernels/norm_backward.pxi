@@ -35,7 +35,7 @@ cdef void channel_products(const real_t *dy, const real_t *x, const norm_t *s, i
     for n in range(s.images):
         i = 0
         while i < s.plane:
-            length = min_index(CHUNK, s.plane - i)
+            length = min_index(NORM_CHUNK, s.plane - i)
             at = (n * s.channels + c) * s.plane + i
             run_products(dy + at, x + at, length, mean[c], &sums[2 * c], &sums[2 * c + 1])
             i += length

@@ -1,0 +1,78 @@
+"""Adam."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from convnet import backend
+from convnet.optim.optimizer import Group, Optimizer, check_number
+
+
+class Adam(Optimizer):
+    """Steps scaled by running means of the gradient and of its square, as torch.optim.Adam.
+
+    d = grad + weight_decay * p
+    m = beta1 * m + (1 - beta1) * d    v = beta2 * v + (1 - beta2) * d^2
+    p -= lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)    in step t
+
+    amsgrad raises NotImplementedError. Kingma, Ba 2015.
+    """
+
+    decoupled = False  # weight decay as part of the gradient
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def check(self, group: Group) -> None:
+        if group["amsgrad"]:
+            raise NotImplementedError(
+                "amsgrad: this version has Adam without it; leave it out, or use SGD with momentum"
+            )
+        for name in ("lr", "eps", "weight_decay"):
+            check_number(name, group[name], 0)
+        if len(group["betas"]) != 2:
+            raise ValueError(f"betas: expected two numbers, got {group['betas']!r}")
+        for beta in group["betas"]:
+            check_number("betas", beta, 0, 1)
+
+    def update(
+        self, param: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Group
+    ) -> None:
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = np.zeros_like(param)
+            state["exp_avg_sq"] = np.zeros_like(param)
+        state["step"] += 1
+        beta1, beta2 = group["betas"]
+        backend.active().adam(
+            param,
+            -grad if group["maximize"] else grad,
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            state["step"],
+            float(group["lr"]),
+            beta1,
+            beta2,
+            group["eps"],
+            group["weight_decay"],
+            self.decoupled,
+        )
