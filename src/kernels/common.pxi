@@ -35,6 +35,28 @@ cdef inline int threads_for(index_t work, int n_threads) noexcept nogil:
 # Workspace. Blocks come from a list that only grows, one block for every caller that was ever
 # inside at the same time (up to WORKSPACES of them; a further one gets a block of its own, freed on
 # release). The interpreter's lock, held at the entry and the exit of a kernel, guards the list.
+#
+# Large blocks ask for huge pages: Winograd's operands lie in thousands of small ones, more than a TLB
+# has entries (C256 14x14, weight gradient: 11.2 ms with pages of 4 KB, 7.6 with 2 MB).
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifdef __linux__
+    #include <sys/mman.h>
+    #endif
+    static char *convnet_allocate(size_t size) {
+        const size_t line = 64, huge = (size_t)2 << 20;
+        size_t unit = size >= 2 * huge ? huge : line;
+        size = (size + unit - 1) / unit * unit;
+        char *memory = (char *)aligned_alloc(unit, size);
+    #ifdef MADV_HUGEPAGE
+        if (memory && unit == huge) madvise(memory, size, MADV_HUGEPAGE);
+    #endif
+        return memory;
+    }
+    """
+    char *convnet_allocate(size_t size)
+
 cdef enum:
     WORKSPACES = 16
     ALIGNMENT = 64
@@ -45,15 +67,14 @@ cdef struct block_t:
     bint used
 
 cdef struct workspace_t:
-    char *data    # aligned to a cache line
-    char *memory  # what malloc gave
+    char *data
     int block     # its place in the list, or -1
 
 cdef block_t blocks[WORKSPACES]
 
 
 cdef workspace_t acquire(size_t size) except *:
-    """`size` bytes of scratch memory; hand it back with release."""
+    """`size` bytes of scratch memory, aligned to a cache line; hand it back with release."""
     cdef workspace_t w
     cdef int i
     w.block = -1
@@ -61,18 +82,17 @@ cdef workspace_t acquire(size_t size) except *:
         if not blocks[i].used and (w.block < 0 or blocks[i].size > blocks[w.block].size):
             w.block = i
     if w.block >= 0 and blocks[w.block].size >= size:
-        w.memory = blocks[w.block].memory
+        w.data = blocks[w.block].memory
     else:
-        w.memory = <char *> malloc(size + ALIGNMENT)
-        if w.memory == NULL:
+        w.data = convnet_allocate(size)
+        if w.data == NULL:
             raise MemoryError(f"convnet: no memory for {size} bytes of workspace")
         if w.block >= 0:
             free(blocks[w.block].memory)
-            blocks[w.block].memory = w.memory
+            blocks[w.block].memory = w.data
             blocks[w.block].size = size
     if w.block >= 0:
         blocks[w.block].used = True
-    w.data = <char *> ((<size_t> w.memory + ALIGNMENT - 1) & ~<size_t> (ALIGNMENT - 1))
     return w
 
 
@@ -80,4 +100,4 @@ cdef void release(workspace_t w) noexcept:
     if w.block >= 0:
         blocks[w.block].used = False
     else:
-        free(w.memory)
+        free(w.data)

@@ -23,7 +23,8 @@ cdef struct winograd_grad_t:
     winograd_t w                     # V's side; w.products is D
     index_t ld_d, d_point
     index_t filters, first_filter    # of this turn
-    index_t tasks, across            # across: tasks with the same filters
+    index_t tasks, across            # across: tasks with the same filters. Neighbours share V's
+                                     # columns, the wider operand: it stays in L2, D streams by
     real_t *sums                     # P; NULL where tasks finish at once
     index_t row0, row1               # of tiles, of the current block
     bint first, last
@@ -145,10 +146,10 @@ cdef inline void finish_taps(const winograd_grad_t *q, const int r, const real_t
 cdef void gradient_task(const winograd_grad_t *q, index_t task, real_t *scratch) noexcept nogil:
     """MR filters, NR channels, the tiles of the current block; dw after the last one."""
     cdef const winograd_t *p = &q.w
-    cdef index_t groups = q.tasks // q.across, group = task // q.across
+    cdef index_t groups = q.tasks // q.across, group = task % groups
     cdef index_t filter = q.filters * group // groups
     cdef index_t rows = q.filters * (group + 1) // groups - filter
-    cdef index_t channel = task % q.across * NR, cols = min_index(NR, p.c.channels - channel)
+    cdef index_t channel = task // groups * NR, cols = min_index(NR, p.c.channels - channel)
     cdef index_t tiles = (q.row1 - q.row0) * p.across, point, i, k
     cdef real_t *sums = scratch + MR * NR
     cdef real_t *out
