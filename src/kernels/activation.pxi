@@ -119,7 +119,12 @@ def tanh_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
 
 
 cdef inline vec_t silu1(vec_t x) noexcept nogil:
-    return vmax(x, vsplat(-1024 if DOUBLE_REAL else -128)) * vsigmoid(x)
+    """x sigmoid(x), the exponential's scale last: a denormal z times x would have lost its bits."""
+    cdef vec_t bounded = clamp(x, 800 if DOUBLE_REAL else 120), scale
+    cdef vec_t z = vexp_scaled(-vabs(bounded), &scale)
+    cdef vec_t q = z * scale
+    q = q / (vsplat(1) + q)
+    return positive_or(x, x - bounded * q, (bounded * (z - z * q)) * scale)
 
 
 cdef void silu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,

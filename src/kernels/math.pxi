@@ -11,8 +11,8 @@
 #   log      s = f/(2+f), log(1+f) = f - (f^2/2 - s (f^2/2 + R(s^2)))      (fdlibm, e_log.c)
 #   log1p    log(w) + (the rounding error of w = 1 + x) / w                (Kahan; HP-15C handbook)
 #   tanh     odd polynomial below 9/16, 1 - 2/(exp(2x) + 1) above          (Cody and Waite, ch. 13)
-#   normal   exp(-x^2/2) P(x)/Q(x), x^2 in two pieces   (Cody, Math. Comp. 23, 1969, for erfc); erf
-#            itself is not needed: (1 + erf) / 2 would cancel on the negative side
+#   normal   exp(-x^2/2) times a quotient, x^2 in two pieces   (Cody, Math. Comp. 23, 1969, for
+#            erfc); erf itself is not needed: (1 + erf) / 2 would cancel on the negative side
 
 cdef inline vec_t horner(vec_t p, vec_t x, real_t c) noexcept nogil:
     """p x + c: one step of a polynomial."""
@@ -21,8 +21,12 @@ cdef inline vec_t horner(vec_t p, vec_t x, real_t c) noexcept nogil:
 
 # exp ------------------------------------------------------------------------------------------
 
-cdef inline vec_t exp_reduced(vec_t high, vec_t low, vec_t n) noexcept nogil:
-    """exp(high + low) 2^n for |high| <= 0.35, low small beside it, whole |n| <= 2 (BIAS - 1)."""
+cdef inline vec_t exp_reduced(vec_t high, vec_t low, vec_t n, vec_t *scale) noexcept nogil:
+    """exp(high + low) 2^n as two factors, scale the second, about 2^(n/2).
+
+    |high| <= 0.35, low small beside it, n whole, |n| <= 2 (BIAS - 1). Neither factor is beyond the
+    normal numbers; their product comes out right there: inf, denormals, 0.
+    """
     cdef vec_t r = high + low, one = vsplat(1), p, first
     if DOUBLE_REAL:  # fit: 2^-57.7
         p = vsplat(2.4990509066797013213e-8)
@@ -46,9 +50,9 @@ cdef inline vec_t exp_reduced(vec_t high, vec_t low, vec_t n) noexcept nogil:
     p = (r * r) * p + low
     r = one + high
     p = r + ((high - (r - one)) + p)
-    # 2^n in two steps, so that results beyond the normal numbers come out right: inf, denormals, 0.
     first = vround(n * vsplat(0.5))
-    return (p * vpow2(first)) * vpow2(n - first)
+    scale[0] = vpow2(n - first)
+    return p * vpow2(first)
 
 
 cdef inline vec_t exp_multiple(vec_t x) noexcept nogil:
@@ -65,16 +69,24 @@ cdef inline vec_t log2_low(vec_t n) noexcept nogil:
     return n * vsplat(1.90821492927058770002e-10 if DOUBLE_REAL else -2.12194440054690583e-4)
 
 
-cdef inline vec_t vexp_in_range(vec_t x) noexcept nogil:
-    """exp(x) where |x| is below 170 (float32) or 1400 (float64)."""
+cdef inline vec_t vexp_scaled(vec_t x, vec_t *scale) noexcept nogil:
+    """exp(x) as two factors, where |x| is below 170 (float32) or 1400 (float64)."""
     cdef vec_t n = exp_multiple(x)
-    return exp_reduced(x - log2_high(n), -log2_low(n), n)
+    return exp_reduced(x - log2_high(n), -log2_low(n), n, scale)
+
+
+cdef inline vec_t vexp_in_range(vec_t x) noexcept nogil:
+    """exp(x) in vexp_scaled's range."""
+    cdef vec_t scale
+    cdef vec_t y = vexp_scaled(x, &scale)
+    return y * scale
 
 
 cdef inline vec_t vexp_sum(vec_t x, vec_t low) noexcept nogil:
-    """exp(x + low) where low is small beside x, in vexp_in_range's range."""
-    cdef vec_t n = exp_multiple(x)
-    return exp_reduced(x - log2_high(n), low - log2_low(n), n)
+    """exp(x + low) where low is small beside x, in vexp_scaled's range."""
+    cdef vec_t n = exp_multiple(x), scale
+    cdef vec_t y = exp_reduced(x - log2_high(n), low - log2_low(n), n, &scale)
+    return y * scale
 
 
 cdef inline vec_t vexp(vec_t x) noexcept nogil:
@@ -170,45 +182,49 @@ cdef inline vec_t vsigmoid(vec_t x) noexcept nogil:
 # The normal distribution ----------------------------------------------------------------------
 
 cdef inline vec_t normal_tail(vec_t a, vec_t *density) noexcept nogil:
-    """The normal distribution at -a over exp(-a^2/2), and that. 0 <= a <= 15 (float64: 40)."""
-    cdef vec_t head = vhead(a), half = vsplat(-0.5)
-    cdef vec_t p, q
-    if DOUBLE_REAL:  # fit: 2^-59.8
-        p = vsplat(2.2618072401245913139e-7)
-        p = horner(p, a, 7.0287713137847921126e-6)
-        p = horner(p, a, 0.00010725896817019492142)
-        p = horner(p, a, 0.0010453776836756137631)
-        p = horner(p, a, 0.0071552839904616366753)
-        p = horner(p, a, 0.035800719255165949336)
-        p = horner(p, a, 0.13243674675665082708)
-        p = horner(p, a, 0.35814087717636492023)
-        p = horner(p, a, 0.68063984625484368809)
-        p = horner(p, a, 0.82858481256451258592)
-        p = horner(p, a, 0.5)
-        q = vsplat(5.6695099798602466073e-7)
-        q = horner(q, a, 0.000017618516911075627477)
-        q = horner(q, a, 0.00026942531331820439413)
-        q = horner(q, a, 0.0026379917766722759204)
-        q = horner(q, a, 0.018203361615278049176)
-        q = horner(q, a, 0.092324231642046133114)
-        q = horner(q, a, 0.34937327701651803924)
-        q = horner(q, a, 0.98240071900347805452)
-        q = horner(q, a, 2.0048539878390771375)
-        q = horner(q, a, 2.8201295233991818666)
-        q = horner(q, a, 2.4550541859318907511)
-    else:  # fit: 2^-27.2
-        p = vsplat(0.0041530685062908217847)
-        p = horner(p, a, 0.040880088999907078037)
-        p = horner(p, a, 0.18396613475596188416)
-        p = horner(p, a, 0.43927950184564348637)
-        p = horner(p, a, 0.50000000314842535819)
-        q = vsplat(0.010410087260504156443)
-        q = horner(q, a, 0.10247730435382132375)
-        q = horner(q, a, 0.47140074737766068046)
-        q = horner(q, a, 1.2055360059518073952)
-        q = horner(q, a, 1.6764440104877074752)
-    q = horner(q, a, 1.0)
+    """The normal distribution at -a over exp(-a^2/2), and that. 0 <= a <= 15 (float64: 40).
+
+    The ratio is 1 / (sqrt(2 pi) a + g(a)) with g = p/q falling from 2 to 0. As
+    q / (sqrt(2 pi) a q + p) it takes one division, and where a is large, the roundings of q cancel.
+    Both polynomials are scaled by 7/8: just above a power of 2 the sums near a = 0 would round
+    twice as coarsely.
+    """
+    cdef vec_t head = vhead(a), half = vsplat(-0.5), p, q
+    if DOUBLE_REAL:  # fit: 2^-57.7
+        p = vsplat(1.2715387853379975883e-6)
+        p = horner(p, a, 0.000038083201204013627736)
+        p = horner(p, a, 0.0005607978116951990243)
+        p = horner(p, a, 0.0052657307898570761462)
+        p = horner(p, a, 0.034553608220037065531)
+        p = horner(p, a, 0.16412128940720776413)
+        p = horner(p, a, 0.56576056915545522708)
+        p = horner(p, a, 1.3750584858372924257)
+        p = horner(p, a, 2.1694772365272305796)
+        p = horner(p, a, 1.7499999999999999927)
+        q = vsplat(5.0727058267882186908e-7)
+        q = horner(q, a, 0.000015192999126150000478)
+        q = horner(q, a, 0.00022474049962886550213)
+        q = horner(q, a, 0.0021311086150512898786)
+        q = horner(q, a, 0.01422930470711824817)
+        q = horner(q, a, 0.06958517883989200752)
+        q = horner(q, a, 0.25195514164712738381)
+        q = horner(q, a, 0.66754345420509712758)
+        q = horner(q, a, 1.2434980784069072483)
+        q = horner(q, a, 1.483239497712170026)
+        q = horner(q, a, 0.875)
+    else:  # fit: 2^-30.4
+        p = vsplat(0.0055220057295451390149)
+        p = horner(p, a, 0.065863820164279484146)
+        p = horner(p, a, 0.36592044158219842864)
+        p = horner(p, a, 1.1059929717972838888)
+        p = horner(p, a, 1.7500000012279114592)
+        q = vsplat(0.0022027575271599194838)
+        q = horner(q, a, 0.026286254247681901561)
+        q = horner(q, a, 0.15015693826195962434)
+        q = horner(q, a, 0.49675731644889017036)
+        q = horner(q, a, 0.95149741715471682846)
+        q = horner(q, a, 0.875)
     # a^2 = head^2 + (a + head)(a - head), the first of them exact: a rounded square would lose
     # a^2 eps in the exponential.
     density[0] = vexp_sum(half * (head * head), half * ((a + head) * (a - head)))
-    return p / q
+    return q / (vsplat(2.5066282746310005024) * a * q + p)

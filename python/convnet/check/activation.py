@@ -48,7 +48,7 @@ def _gelu_relative(x: np.ndarray, approximate: str, eps: float) -> np.ndarray:
     if approximate == "tanh":
         x = np.minimum(np.abs(x), 25)
         return (5 + 4 * (1.6 * x + 0.072 * x**3)) * eps
-    return 8 * eps + np.minimum(x * x, 1600) * EPS_REFERENCE
+    return 4 * eps + np.minimum(x * x + 2, 1600) * EPS_REFERENCE
 
 
 def _gelu(a: dict[str, Any], eps: float, tiny: float) -> np.ndarray:
@@ -63,7 +63,8 @@ def _gelu_backward(a: dict[str, Any], eps: float, tiny: float) -> np.ndarray:
         slope = s + np.abs(x) * (1.6 + 0.2141 * x**2) * s * (1 - s)
     else:
         slope = reference.normal_distribution(x) + 0.4 * np.abs(x) * np.exp(-x * x / 2)
-    return _gelu_relative(x, a["approximate"], eps) * dy * slope + tiny * (1 + dy)
+    relative = 4 * eps + _gelu_relative(x, a["approximate"], eps)
+    return relative * dy * slope + tiny * (1 + dy)
 
 
 def _silu_backward(a: dict[str, Any], eps: float, tiny: float) -> np.ndarray:
