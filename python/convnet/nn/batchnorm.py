@@ -27,6 +27,8 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         check_device(device)
@@ -35,8 +37,8 @@ class _BatchNorm(Module):
         self.affine, self.track_running_stats = affine, track_running_stats
         dtype = dtype or np.float32
         shape = (self.num_features,)
-        for name in ("weight", "bias"):
-            self.register_parameter(name, Parameter(np.empty(shape, dtype)) if affine else None)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            self.register_parameter(name, Parameter(np.empty(shape, dtype)) if wanted else None)
         for name in ("running_mean", "running_var"):
             self.register_buffer(name, Tensor(np.empty(shape, dtype)) if self.tracks else None)
         count = Tensor(np.zeros((), np.int64)) if self.tracks else None
@@ -60,6 +62,7 @@ class _BatchNorm(Module):
         self.reset_running_stats()
         if self.affine:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: Any) -> Any:
@@ -90,7 +93,8 @@ class _BatchNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.optim.optimizer import Group, Optimizer, check_number
+from convnet.optim.optimizer import Group, Optimizer, check_number, negative
 
 
 class Adam(Optimizer):
@@ -16,10 +16,9 @@ class Adam(Optimizer):
     m = beta1 * m + (1 - beta1) * d    v = beta2 * v + (1 - beta2) * d^2
     p -= lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)    in step t
 
-    amsgrad raises NotImplementedError. Kingma, Ba 2015.
+    With decoupled_weight_decay, d = grad and p is multiplied by 1 - lr * weight_decay instead
+    (AdamW). amsgrad raises NotImplementedError. Kingma, Ba 2015; Loshchilov, Hutter 2019.
     """
-
-    decoupled = False  # weight decay as part of the gradient
 
     def __init__(
         self,
@@ -31,6 +30,7 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -39,6 +39,7 @@ class Adam(Optimizer):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
             "maximize": maximize,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults)
 
@@ -65,7 +66,7 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         backend.active().adam(
             param,
-            -grad if group["maximize"] else grad,
+            negative(grad) if group["maximize"] else grad,
             state["exp_avg"],
             state["exp_avg_sq"],
             state["step"],
@@ -74,5 +75,5 @@ class Adam(Optimizer):
             beta2,
             group["eps"],
             group["weight_decay"],
-            self.decoupled,
+            group["decoupled_weight_decay"],
         )

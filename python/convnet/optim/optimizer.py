@@ -148,6 +148,11 @@ def writable(data: np.ndarray) -> np.ndarray:
     return kept if kept.flags.aligned and kept.flags.writeable else kept.copy("K")
 
 
+def negative(grad: np.ndarray) -> np.ndarray:
+    """-grad, an array for 0-d arrays too."""
+    return np.negative(grad, out=np.empty_like(grad))
+
+
 def _like(value: Any, p: Tensor, name: str) -> Any:
     """A copy of an entry of the state, in the memory order of its parameter."""
     if not isinstance(value, (np.ndarray, Tensor)):

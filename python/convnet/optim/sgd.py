@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.optim.optimizer import Group, Optimizer, check_number
+from convnet.optim.optimizer import Group, Optimizer, check_number, negative
 
 
 class SGD(Optimizer):
@@ -58,7 +58,7 @@ class SGD(Optimizer):
                 buf = state["momentum_buffer"] = np.empty_like(param)
         backend.active().sgd(
             param,
-            -grad if group["maximize"] else grad,
+            negative(grad) if group["maximize"] else grad,
             buf,
             float(group["lr"]),
             momentum,

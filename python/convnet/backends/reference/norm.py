@@ -68,9 +68,9 @@ _32 = np.uint64(32)
 def philox4x32(counter: np.ndarray, seed: int) -> np.ndarray:
     """Ten rounds of Philox4x32 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3; 2011).
 
-    counter : (n,) uint64, the low 64 bits of the 128    ->    (n, 4) of 32 random bits, as uint64
+    counter : (n, 4) words of 32 bits, the lowest first, as uint64    ->    as many random words
     """
-    x = [counter & _LOW, counter >> _32, np.zeros_like(counter), np.zeros_like(counter)]
+    x = list(counter.T)
     key = [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(10):
         a, b = x[0] * _MULTIPLIERS[0], x[2] * _MULTIPLIERS[1]
@@ -88,7 +88,9 @@ def dropout(
     It is kept if word >= p 2^32.
     """
     counter = np.arange((x.size + 3) // 4, dtype=np.uint64) + np.uint64(offset)
-    words = philox4x32(counter, seed).reshape(-1)[: x.size].reshape(x.shape)
+    zero = np.zeros_like(counter)
+    words = philox4x32(np.stack([counter & _LOW, counter >> _32, zero, zero], axis=1), seed)
+    words = words.reshape(-1)[: x.size].reshape(x.shape)
     mask[...] = words >= p * 2.0**32
     dropout_backward(x, mask, y, p)
 
