@@ -150,6 +150,32 @@ def test_resumed_run_has_the_same_bits(name, options, copied):
     assert q.data.tobytes() == whole.data.tobytes()
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_parameters_converted_between_steps(name):
+    """State follows the type and the memory order of its parameter."""
+    start = np.arange(24.0).reshape(2, 3, 2, 2)
+    p, q = nn.Parameter(start.astype("f4")), nn.Parameter(start.copy())
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    optimizers = [getattr(optim, name)([t], **options) for t in (p, q)]
+    for step in range(3):
+        for t, optimizer in zip((p, q), optimizers, strict=True):
+            t.grad = np.sin(start).astype(t.dtype)
+            optimizer.step()
+        if step == 0:
+            p.data = p.data.astype("f8")
+        if step == 1:
+            p.data = np.moveaxis(np.ascontiguousarray(np.moveaxis(p.data, 1, -1)), -1, 1)
+    np.testing.assert_allclose(p, q, rtol=1e-6)
+
+
+@pytest.mark.parametrize("grad", [np.ones(3), np.ones(2, np.float64), np.ones((1, 2), np.float32)])
+def test_gradient_that_does_not_fit(grad):
+    p = nn.Parameter(np.ones(2, np.float32))
+    p.grad = grad
+    with pytest.raises(ValueError, match=r"grad: expected float32 of \(2,\) like its parameter"):
+        optim.SGD([p]).step()
+
+
 def test_state_of_another_model_is_refused():
     p, q = nn.Parameter(np.ones(2)), nn.Parameter(np.ones((3, 2)))
     state = optim.SGD([p], momentum=0.9).state_dict()

@@ -30,7 +30,7 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
     A shape, dtype and element are the array's. Comparisons give Tensors of bools.
     """
 
-    __slots__ = ("__weakref__", "_data", "_node", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_grad", "_node", "requires_grad")
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
@@ -40,7 +40,7 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
             raise TypeError(
                 f"requires_grad: expected data of float32 or float64, got {self._data.dtype}"
             )
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None
         self.requires_grad = bool(requires_grad)
         self._node: tape.Node | None = None
 
@@ -49,7 +49,7 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         """A Tensor of a result, nothing checked and nothing recorded."""
         t = Tensor.__new__(Tensor)
         t._data = array if type(array) is np.ndarray else np.asarray(array)
-        t.grad = t._node = None
+        t._grad = t._node = None
         t.requires_grad = False
         return t
 
@@ -109,6 +109,15 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
     @data.setter
     def data(self, value: Any) -> None:
         self._data = as_ndarray(value, None)
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """The gradient that backward() has added up, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        self._grad = None if value is None else as_tensor(value)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -77,16 +77,27 @@ class Optimizer:
                 if p.grad is None:
                     continue
                 data, grad = p.data, p.grad.data
+                if grad.shape != data.shape or grad.dtype != data.dtype:
+                    raise ValueError(
+                        f"grad: expected {data.dtype} of {data.shape} like its parameter, "
+                        f"got {grad.dtype} of {grad.shape}"
+                    )
                 kept = writable(data)
-                self.update(kept, same_format(dense(grad), kept), self._state_of(p), group)
+                self.update(kept, same_format(dense(grad), kept), self._state_of(p, kept), group)
                 if kept is not data:
                     data[...] = kept
         return loss
 
-    def _state_of(self, p: Tensor) -> dict[str, Any]:
+    def _state_of(self, p: Tensor, data: np.ndarray) -> dict[str, Any]:
+        """What is kept for p, its arrays like data: p may have been converted since."""
         state = self.state.get(p)
         if state is None:
             state = self.state[p] = {}
+        for name, value in state.items():
+            if isinstance(value, np.ndarray) and (
+                value.dtype != data.dtype or value.strides != data.strides
+            ):
+                state[name] = _like(value, data, name)
         return state
 
     def update(
@@ -129,7 +140,7 @@ class Optimizer:
         state = {}
         for number, entries in state_dict["state"].items():
             p = params[int(number)]
-            state[p] = {name: _like(value, p, name) for name, value in entries.items()}
+            state[p] = {name: _like(value, p.data, name) for name, value in entries.items()}
         for saved, group in zip(groups, self.param_groups, strict=True):
             group.update(copy.deepcopy({k: v for k, v in saved.items() if k != "params"}))
         self.state = state
@@ -153,14 +164,14 @@ def negative(grad: np.ndarray) -> np.ndarray:
     return np.negative(grad, out=np.empty_like(grad))
 
 
-def _like(value: Any, p: Tensor, name: str) -> Any:
-    """A copy of an entry of the state, in the memory order of its parameter."""
+def _like(value: Any, data: np.ndarray, name: str) -> Any:
+    """A copy of an entry of the state, in the type and memory order of its parameter."""
     if not isinstance(value, (np.ndarray, Tensor)):
         return copy.deepcopy(value)
     a = np.asarray(value)
-    if a.shape != p.shape:
-        raise ValueError(f"state_dict: {name} has shape {a.shape}, its parameter {p.shape}")
-    out = np.empty_like(dense(p.data))
+    if a.shape != data.shape:
+        raise ValueError(f"state: {name} has shape {a.shape}, its parameter {data.shape}")
+    out = np.empty_like(dense(data))
     np.copyto(out, a)
     return out
 
