@@ -67,6 +67,7 @@ cdef extern from "simd.h" nogil:
     vec_t vsplit(vec_t x, vec_t *e)
     vec_t vload_first(const real_t *p, int n, vec_t rest)
     void vstore_first(real_t *p, int n, vec_t v)
+    real_t vfirst(vec_t v)
     real_t vmax_lane(vec_t v)
     void *opaque(void *f)
 

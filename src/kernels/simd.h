@@ -16,6 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define VB 64
@@ -81,11 +84,6 @@ INLINE vec_t vmaxnan(vec_t best, vec_t v) { return vselect(v != v, v, vmax(best,
 INLINE vec_t vrelu(vec_t x) { return vselect(x < vzero(), vzero(), x); }
 INLINE real_t relu1(real_t x) { return x < 0 ? 0 : x; }
 INLINE real_t sqrt1(real_t x) { return DOUBLE_REAL ? (real_t)sqrt(x) : (real_t)sqrtf((float)x); }
-INLINE real_t vsum(vec_t v) {
-    real_t s = 0;
-    for (int i = 0; i < VL; i++) s += v[i];
-    return s;
-}
 /* Integers beside the lanes. */
 typedef lane_t unaligned_mask_t __attribute__((vector_size(VB), aligned(sizeof(lane_t)), may_alias));
 INLINE mask_t iload(const lane_t *p) { return *(const unaligned_mask_t *)p; }
@@ -125,6 +123,11 @@ INLINE vec_t vupper(vec_t a, vec_t b) { return SHUFFLE(a, b, UPPER); }
 /* Every other element of two vectors, from the first one; from the second one. */
 INLINE vec_t veven(vec_t a, vec_t b) { return SHUFFLE(a, b, EVEN); }
 INLINE vec_t vodd(vec_t a, vec_t b) { return SHUFFLE(a, b, ODD); }
+/* The sum of the lanes: of neighbours, of neighbouring pairs, and so on. */
+INLINE real_t vsum(vec_t v) {
+    for (int n = VL; n > 1; n /= 2) v = veven(v, v) + vodd(v, v);
+    return v[0];
+}
 
 /* VL rows of VL elements at src, their columns as rows at dst: log2(VL) rounds of interleaving rows
  * i and i + VL/2, each of which moves one bit of the row's number into the lane's. */
@@ -184,6 +187,21 @@ INLINE vec_t vsplit(vec_t x, vec_t *e) {
     return (vec_t)((b & (((bits_t)1 << MANTISSA) - 1)) + half);
 }
 /* The first n lanes from memory, the others from `rest`; and only the first n lanes to memory. */
+#if defined(__AVX512F__) && BYTES_OF(REAL) == 8
+INLINE vec_t vload_first(const real_t *p, int n, vec_t rest) {
+    return (vec_t)_mm512_mask_loadu_pd((__m512d)rest, (__mmask8)((1u << n) - 1), p);
+}
+INLINE void vstore_first(real_t *p, int n, vec_t v) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
+}
+#elif defined(__AVX512F__)
+INLINE vec_t vload_first(const real_t *p, int n, vec_t rest) {
+    return (vec_t)_mm512_mask_loadu_ps((__m512)rest, (__mmask16)((1u << n) - 1), p);
+}
+INLINE void vstore_first(real_t *p, int n, vec_t v) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+}
+#else
 INLINE vec_t vload_first(const real_t *p, int n, vec_t rest) {
     real_t lanes[VL];
     vstore(lanes, rest);
@@ -195,11 +213,12 @@ INLINE void vstore_first(real_t *p, int n, vec_t v) {
     vstore(lanes, v);
     for (int i = 0; i < n; i++) p[i] = lanes[i];
 }
-/* The largest lane; lanes that are NaN do not count. */
+#endif
+INLINE real_t vfirst(vec_t v) { return v[0]; }
+/* The largest lane, where none is NaN. */
 INLINE real_t vmax_lane(vec_t v) {
-    real_t m = v[0];
-    for (int i = 1; i < VL; i++) m = v[i] > m || m != m ? v[i] : m;
-    return m;
+    for (int n = VL; n > 1; n /= 2) v = vmax(veven(v, v), vodd(v, v));
+    return v[0];
 }
 /* f, in a way that keeps the compiler from seeing which function it is: two calls of one function
  * run the same instructions, so the same bits come out of both. */

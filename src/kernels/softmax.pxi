@@ -103,7 +103,7 @@ cdef inline real_t row_exp(const real_t *x, real_t *y, index_t n, real_t top) no
 
 cdef inline real_t log1(real_t x) noexcept nogil:
     """log(x) as the vectors have it."""
-    return vmax_lane(vlog(vsplat(x)))
+    return vfirst(vlog(vsplat(x)))
 
 
 cdef void softmax_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
