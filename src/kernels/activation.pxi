@@ -30,8 +30,8 @@ def relu(cnp.ndarray x, cnp.ndarray y, int n_threads):
     unary(relu_run, x, y, 0, n_threads)
 
 
-cdef void relu_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx, index_t n,
-                            real_t p) noexcept nogil:
+cdef void relu_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx,
+                            index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n):
         dx[i] = 0 if y[i] <= 0 else dy[i]
@@ -54,14 +54,15 @@ def leaky_relu(cnp.ndarray x, cnp.ndarray y, real_t negative_slope, int n_thread
     unary(leaky_relu_run, x, y, negative_slope, n_threads)
 
 
-cdef void leaky_relu_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx, index_t n,
-                                  real_t p) noexcept nogil:
+cdef void leaky_relu_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
+                                  index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n):
         dx[i] = p * dy[i] if x[i] <= 0 else dy[i]
 
 
-def leaky_relu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, real_t negative_slope, int n_threads):
+def leaky_relu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, real_t negative_slope,
+                        int n_threads):
     """dx = dy, times negative_slope where x <= 0."""
     binary(leaky_relu_backward_run, dy, x, dx, negative_slope, n_threads)
 
@@ -78,8 +79,8 @@ def sigmoid(cnp.ndarray x, cnp.ndarray y, int n_threads):
     unary(sigmoid_run, x, y, 0, n_threads)
 
 
-cdef void sigmoid_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx, index_t n,
-                               real_t p) noexcept nogil:
+cdef void sigmoid_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx,
+                               index_t n, real_t p) noexcept nogil:
     cdef index_t i
     cdef vec_t v
     for i in range(n // VL):
@@ -104,8 +105,8 @@ def tanh(cnp.ndarray x, cnp.ndarray y, int n_threads):
     unary(tanh_run, x, y, 0, n_threads)
 
 
-cdef void tanh_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx, index_t n,
-                            real_t p) noexcept nogil:
+cdef void tanh_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx,
+                            index_t n, real_t p) noexcept nogil:
     cdef index_t i
     cdef vec_t v
     for i in range(n // VL):
@@ -147,8 +148,8 @@ cdef inline vec_t silu_slope(vec_t x) noexcept nogil:
     return positive_or(x, large, small) + clamp(x, 1024 if DOUBLE_REAL else 128) * (small * large)
 
 
-cdef void silu_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx, index_t n,
-                            real_t p) noexcept nogil:
+cdef void silu_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
+                            index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
         vstore(dx + VL * i, vload(dy + VL * i) * silu_slope(vload(x + VL * i)))
