@@ -59,7 +59,7 @@ FUNCTIONS: dict[str, tuple[Callable, Callable, tuple[float, float], float]] = {
         ops.gelu,
         lambda x: np.where(x == -np.inf, 0, x * _normal(x)),
         (-math.inf, math.inf),
-        4,
+        5,
     ),
 }
 

@@ -48,7 +48,7 @@ def _gelu_relative(x: np.ndarray, approximate: str, eps: float) -> np.ndarray:
     if approximate == "tanh":
         x = np.minimum(np.abs(x), 25)
         return (5 + 4 * (1.6 * x + 0.072 * x**3)) * eps
-    return 4 * eps + np.minimum(x * x + 2, 1600) * EPS_REFERENCE
+    return 5 * eps + np.minimum(x * x + 2, 1600) * EPS_REFERENCE
 
 
 def _gelu(a: dict[str, Any], eps: float, tiny: float) -> np.ndarray:

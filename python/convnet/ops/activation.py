@@ -133,7 +133,7 @@ def gelu(x: Any, approximate: str = "none", out: np.ndarray | None = None) -> np
     """x * (1 + erf(x / sqrt(2))) / 2: x times the normal distribution's value at x.
 
     approximate="tanh": x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2.
-    Without approximation within 4 ulp, the negative side too; at -inf the limit, 0.
+    Without approximation within 5 ulp, the negative side too; at -inf the limit, 0.
 
     x : any shape    ->    y : like x. `out` may be x itself.
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
