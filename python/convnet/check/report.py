@@ -17,7 +17,7 @@ def main(options: argparse.Namespace) -> int:
         quick=options.quick,
     )
     settings = dict.fromkeys(f"{r.backend} {r.level}".strip() for r in runs if r.backend != "any")
-    print(f"convnet check: {len(runs)} runs on {', '.join(settings)}, against the reference")
+    print(f"convnet check: up to {len(runs)} runs on {', '.join(settings)}, against the reference")
     progress = _Progress(len(runs), options.verbose)
     rows: list[Row] = []
     start = time.perf_counter()
