@@ -134,8 +134,8 @@ RELU = "import convnet, numpy as np; convnet.ops.relu(np.ones(3)); print(convnet
     [
         ("CONVNET_BACKEND", "gpu", "CONVNET_BACKEND: expected one of cpu, cuda, reference"),
         ("CONVNET_PRECISION", "low", "CONVNET_PRECISION: expected one of highest, high, medium"),
-        ("CONVNET_NUM_THREADS", "many", "CONVNET_NUM_THREADS: expected a whole number of at least"),
-        ("CONVNET_NUM_THREADS", "0", "CONVNET_NUM_THREADS: expected a whole number of at least"),
+        ("CONVNET_NUM_THREADS", "many", "CONVNET_NUM_THREADS: expected a whole number from 1 to"),
+        ("CONVNET_NUM_THREADS", "0", "CONVNET_NUM_THREADS: expected a whole number from 1 to"),
         ("CONVNET_ISA", "z80", "CONVNET_ISA=z80: this build holds "),
     ],
 )

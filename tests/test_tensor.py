@@ -291,7 +291,7 @@ def test_types_follow_torch_and_numpy():
     assert (tensor([1.0]) * np.float64(2)).dtype == np.float32
     assert (tensor([1.0]) + tensor([1])).dtype == np.float32
     assert (tensor([1]) + tensor([1.0])).dtype == np.float32
-    assert (tensor([1]) / 2).dtype == np.float64
+    assert (tensor([1]) / 2).dtype == np.float32
     x = tensor([1.0], requires_grad=True)
     y = x.double() * tensor([2.0], dtype="float64")
     assert y.dtype == np.float64
@@ -358,3 +358,20 @@ def test_copies(copied):
     assert first is second
     with pytest.raises(RuntimeError, match="detach"):
         copied(p * 2)
+
+
+def test_integers_with_a_float_or_a_division_give_float32():
+    t = nn.Tensor(np.array([1, 2], np.uint8))
+    for result in (t / 255, t * 1.0, t + 2.5, 1.0 - t, t / nn.Tensor(np.array([2, 2]))):
+        assert result.dtype == np.float32
+    assert (t * 2).dtype == np.uint8
+
+
+def test_power_at_zero():
+    for exponent, expected in ((0, [0, 0]), (1, [1, 1]), (3, [0, 3])):
+        a = nn.Tensor(np.array([0.0, 1.0], np.float32), requires_grad=True)
+        (a**exponent).sum().backward()
+        assert a.grad.data.tolist() == expected
+    b = nn.Tensor(np.array([2.0, 2.0]), requires_grad=True)
+    (nn.Tensor(np.array([0.0, np.e])) ** b).sum().backward()
+    assert np.allclose(b.grad.data, [0, np.e**2])

@@ -5,6 +5,7 @@ Dropout takes counters of its own (convnet.ops.dropout): every call the next one
 depend on the seed and the calls before it, never on threads.
 """
 
+import os
 import threading
 
 import numpy as np
@@ -24,6 +25,16 @@ class _State:
 
 _state = _State(np.random.SeedSequence())
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """A child must not wait for a thread of its parent's."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def manual_seed(seed: int) -> np.random.Generator:

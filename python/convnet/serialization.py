@@ -84,4 +84,6 @@ def load(path: str | os.PathLike[str], *, with_metadata: bool = False) -> Any:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: truncated or damaged safetensors file: {error}") from error
+    except (TypeError, AttributeError) as error:  # bfloat16, float8
+        raise ValueError(f"{path}: holds a type that NumPy lacks: {error}") from error
     return (arrays, metadata) if with_metadata else arrays

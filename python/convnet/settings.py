@@ -10,11 +10,13 @@ class Setting(Generic[T]):
     """One process-wide value with overrides by context.
 
     setting.set(value) sets it for the process; `with setting.set(value):` for the context only:
-    on entry the process's former value comes back, and the context holds the new one until exit.
+    on entry the process's former value comes back (unless it was set anew since), and the context
+    holds the new one until exit. Between the call and the entry other threads see the new value.
     """
 
     def __init__(self, name: str, default: T) -> None:
         self._process = default
+        self._latest: object = None  # the Override that gave the process its value
         self._context: ContextVar[tuple[T] | None] = ContextVar(f"convnet.{name}", default=None)
 
     def get(self) -> T:
@@ -23,7 +25,7 @@ class Setting(Generic[T]):
 
     def set(self, value: T) -> "Override[T]":
         override = Override(self, value, self._process)
-        self._process = value
+        self._process, self._latest = value, override
         return override
 
 
@@ -37,7 +39,8 @@ class Override(Generic[T]):
         self._tokens: list[Token] = []
 
     def __enter__(self) -> T:
-        self._setting._process = self._former
+        if self._setting._latest is self:
+            self._setting._process, self._setting._latest = self._former, None
         self._tokens.append(self._setting._context.set((self._value,)))
         return self._value
 

@@ -51,9 +51,12 @@ class PoolDims(NamedTuple):
 
 # Arguments
 
+MOST = 2**31 - 1  # of a stride, a dilation, a padding, a kernel
+_MOST_PADDED = 2**40  # elements of a padded plane: what is computed with them stays within 63 bits
+
 
 def integer(value: Any, name: str, least: int) -> int:
-    """`value` as an int of at least `least`; TypeError for bools, floats and the like."""
+    """`value` as an int from `least` to MOST; TypeError for bools, floats and the like."""
     if type(value) is not int:
         try:
             if isinstance(value, bool):
@@ -63,14 +66,16 @@ def integer(value: Any, name: str, least: int) -> int:
             raise TypeError(f"{name}: expected an integer, got {value!r}") from None
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if value > MOST:
+        raise ValueError(f"{name}: expected at most {MOST}, got {value}")
     return value
 
 
 def sizes(value: Ints, name: str, rank: int, least: int = 1) -> Sizes:
     """An int for all spatial dimensions, or a sequence of one for each, as a tuple."""
-    if type(value) is int and value >= least:
+    if type(value) is int and least <= value <= MOST:
         return (value,) * rank
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if len(value) != rank:
             raise ValueError(f"{name}: expected an integer or {rank} of them, got {value!r}")
         return tuple([integer(v, name, least) for v in value])
@@ -99,10 +104,10 @@ def _check_input(x_shape: Sizes, name: str, rank: int, layout: str) -> None:
 
 def _explicit(padding: Padding, rank: int, allowed: str) -> tuple[Sizes, Sizes]:
     """(low, high) from an int, one for each dimension, or a pair for each dimension."""
-    if type(padding) is int and padding >= 0:
+    if type(padding) is int and 0 <= padding <= MOST:
         pads = (padding,) * rank
         return pads, pads
-    if not isinstance(padding, Sequence) or isinstance(padding, str):
+    if not isinstance(padding, Sequence) or isinstance(padding, (str, bytes)):
         if isinstance(padding, str):
             raise ValueError(f"padding: expected {allowed}, got {padding!r}")
         try:
@@ -186,7 +191,26 @@ def _windows(
         last = room // s[i]
         out.append(last + 1)
         reach.append(last * s[i] - beyond)
-    return tuple(out), s, low, tuple(reach), d
+    _check_padded(n, low, high)
+    return tuple(out), _used(s, out), low, tuple(reach), _used(d, m)
+
+
+def _used(step: Sizes, count: Sequence[int]) -> Sizes:
+    """The steps between `count` positions, 1 where there is only one: no kernel sees the others."""
+    if 1 not in count:
+        return step
+    return tuple([1 if c == 1 else s for s, c in zip(step, count, strict=True)])
+
+
+def _check_padded(n: Sizes, low: Sizes, high: Sizes) -> None:
+    padded = 1
+    for i in range(len(n)):
+        padded *= n[i] + low[i] + high[i]
+    if padded > _MOST_PADDED:
+        raise ValueError(
+            f"padding: expected at most {_MOST_PADDED} elements of a padded plane, got {low} and "
+            f"{high} around {n}"
+        )
 
 
 def conv_dims(
@@ -285,6 +309,8 @@ def conv_transpose_dims(
             )
     reach = tuple([high[i] - more[i] for i in range(rank)])
     k = w_shape[1] * groups
+    _check_padded(tuple(out), low, high)
+    s, d = _used(s, n), _used(d, m)
     return ConvDims(x_shape[0], k, c, groups, tuple(out), m, n, s, low, reach, d)
 
 
@@ -331,6 +357,8 @@ def pool_dims(
         if size < 1:
             raise _does_not_fit(n, m, low, high, d, i, "kernel_size")
         out.append(size)
+    _check_padded(n, low, high)
+    s, d = _used(s, out), _used(d, m)
     if divisor_override is not None:
         divisor_override = integer(divisor_override, "divisor_override", 1)
     channels = x_shape[1]

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from convnet.settings import Override, Setting
 
+MOST = 4096  # threads
+
 
 def _from_environment(name: str) -> int | None:
     text = os.environ.get(name, "").split(",")[0].strip()
     if not text:
         return None
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"{name}: expected a whole number of at least 1, got {text!r}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
+        if name == "OMP_NUM_THREADS":  # OpenMP's own: what it cannot read it leaves alone
+            return None
+        raise ValueError(f"{name}: expected a whole number from 1 to {MOST}, got {text!r}")
     return int(text)
 
 
@@ -76,6 +80,8 @@ def set_num_threads(n: int) -> Override[int]:
     n = n.__index__()
     if n < 1:
         raise ValueError(f"n: expected at least 1 thread, got {n}")
+    if n > MOST:
+        raise ValueError(f"n: expected at most {MOST} threads, got {n}")
     return _threads.set(n)
 
 

@@ -59,8 +59,13 @@ def plan(
     dtype: str | None = None,
     quick: bool = False,
 ) -> list[Run]:
-    """The runs to make, level by level. Raises ValueError for a level this machine lacks."""
+    """The runs to make, level by level. ValueError for a level or backend that is not here."""
     runs = []
+    for name in backends or ():
+        if name not in backend.present():
+            raise ValueError(
+                f"--backend: expected one of {', '.join(backend.present())}, got {name!r}"
+            )
     for name in backends or backend.present():
         for each in _levels(name, level):
             for family_name, module in families().items():

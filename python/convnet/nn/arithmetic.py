@@ -41,6 +41,23 @@ def _operand(value: Any, like: np.ndarray) -> Any:
     return a
 
 
+def _from_integers(y: Any, a: np.ndarray) -> Any:
+    """What integers and a Python number (or a division) give is float32, as in torch."""
+    return y.astype(np.float32) if a.dtype.kind in "iub" and y.dtype.kind == "f" else y
+
+
+def _power_of_base(dy: np.ndarray, a: Any, b: Any) -> np.ndarray:
+    """dy b a^(b-1); 0 where b is 0, whatever a."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return dy * np.where(np.equal(b, 0), 0, b * a ** np.subtract(b, 1))
+
+
+def _power_of_exponent(dy: np.ndarray, a: Any, b: Any) -> np.ndarray:
+    """dy a^b log(a); 0 at a = 0 for b >= 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return dy * np.where(np.equal(a, 0) & np.greater_equal(b, 0), 0, a**b * np.log(a))
+
+
 def _axes(dim: Any) -> Any:
     return tuple(dim) if isinstance(dim, list) else dim
 
@@ -65,7 +82,7 @@ class Arithmetic:
             return NotImplemented
         if isinstance(b, np.ndarray) and b.dtype.kind == "f" and a.dtype.kind in "iub":
             a = a.astype(b.dtype)
-        y = forward(a, b)
+        y = _from_integers(forward(a, b), a)
         if isinstance(other, Arithmetic):
 
             def both(dy: np.ndarray) -> tuple[Any, Any]:
@@ -84,7 +101,7 @@ class Arithmetic:
         b = _operand(other, a)
         if b is NotImplemented:
             return NotImplemented
-        y = forward(b, a)
+        y = _from_integers(forward(b, a), a)
         return self.result(y, (self,), lambda dy: (sum_to(derivative(dy, b, a), a),))
 
     def __add__(self, other: Any) -> Any:
@@ -117,7 +134,10 @@ class Arithmetic:
         return self._binary(
             other,
             np.power,
-            lambda dy, a, b: (lambda: dy * b * a ** (b - 1), lambda: dy * a**b * np.log(a)),
+            lambda dy, a, b: (
+                lambda: _power_of_base(dy, a, b),
+                lambda: _power_of_exponent(dy, a, b),
+            ),
         )
 
     def __rpow__(self, other: Any) -> Any:

@@ -154,6 +154,9 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         """The one element as a Python number."""
         return self._data.item()
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if spec and self._data.size == 1 else str(self), spec)
+
     def tolist(self) -> Any:
         return self._data.tolist()
 

@@ -130,10 +130,11 @@ def check_same_dtype(first: str, a: np.ndarray, **others: np.ndarray | None) -> 
 
 
 def check_out(
-    out: Any, shape: tuple[int, ...], dtype: np.dtype, *inputs: np.ndarray, in_place: bool = False
+    out: Any, shape: tuple[int, ...], dtype: np.dtype, *inputs: Any, in_place: bool = False
 ) -> np.ndarray:
     """Check an `out` argument: type, shape, dtype, writeable, dense, and no overlap with an input.
 
+    inputs : as the caller gave them, not copies; what is no ndarray is passed over
     With in_place, `out` may be exactly an input (same memory, same strides).
     """
     if type(out) is not np.ndarray:
@@ -149,7 +150,7 @@ def check_out(
             f"got strides {out.strides} for shape {out.shape}"
         )
     for a in inputs:
-        if np.may_share_memory(out, a) and out.size and a.size:
+        if type(a) is np.ndarray and np.may_share_memory(out, a) and out.size and a.size:
             exact = out.ctypes.data == a.ctypes.data and out.strides == a.strides
             if (not in_place or not exact) and np.shares_memory(out, a):
                 raise ValueError("out: overlaps an input; give it memory of its own")

@@ -18,9 +18,9 @@ from convnet.ops._arrays import (
 
 
 def _unary(name: str, x: Any, out: Any, *parameters: Any) -> np.ndarray:
-    x = as_array(x, "x")
+    given, x = x, as_array(x, "x")
     if out is not None:
-        check_out(out, x.shape, x.dtype, x, in_place=True)
+        check_out(out, x.shape, x.dtype, given, x, in_place=True)
         x = same_format(x, out)
     else:
         x = dense(x)
@@ -32,11 +32,12 @@ def _unary(name: str, x: Any, out: Any, *parameters: Any) -> np.ndarray:
 
 def _binary(name: str, dy: Any, a: Any, a_name: str, out: Any, *parameters: Any) -> np.ndarray:
     """Gradient functions: dy and a saved array of the same shape."""
+    given = dy, a
     dy, a = as_array(dy, "dy"), as_array(a, a_name)
     check_same_dtype("dy", dy, **{a_name: a})
     check_shape(a, a_name, dy.shape, "like dy")
     if out is not None:
-        check_out(out, dy.shape, dy.dtype, dy, a, in_place=True)
+        check_out(out, dy.shape, dy.dtype, *given, dy, a, in_place=True)
     else:
         a = dense(a)
         out = np.empty_like(a)

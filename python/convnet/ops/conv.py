@@ -58,6 +58,7 @@ def _conv(
     activation: str | None,
     out: np.ndarray | None,
 ) -> np.ndarray:
+    given = x, w, b
     x, w = as_array(x, "x"), as_array(w, "w")
     if w.dtype != x.dtype:
         check_same_dtype("x", x, w=w)
@@ -71,7 +72,7 @@ def _conv(
     if out is None:
         y = empty(y_shape, x.dtype, not x.flags.c_contiguous)
     else:
-        y = check_out(out, y_shape, x.dtype, x, w, *(() if b is None else (b,)))
+        y = check_out(out, y_shape, x.dtype, *given, x, w, b)
     if dims.batch:
         fused = activation if activation == FUSED else None
         backend.active().conv(x, w, b, y, dims, fused)

@@ -61,6 +61,16 @@ def _running(a: Any, name: str, x: np.ndarray) -> np.ndarray:
     return a
 
 
+def _check_apart(written: dict[str, Any], read: dict[str, Any]) -> None:
+    """ValueError for a running statistic that overlaps the other one or an input."""
+    for name, a in written.items():
+        for other, b in (*written.items(), *read.items()):
+            if other == name or type(a) is not np.ndarray or type(b) is not np.ndarray:
+                continue
+            if np.may_share_memory(a, b) and np.shares_memory(a, b):
+                raise ValueError(f"{name}: overlaps {other}; training writes it: give it memory")
+
+
 def _stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
     backend.active().batch_norm_stats(x, mean, var)
@@ -117,6 +127,7 @@ def batch_norm_and_stats(
     eps: float = 1e-5,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(y, mean, var): batch_norm's result and what it was normalised with, for the gradient."""
+    given = x
     x, eps = _input(x), _eps(eps)
     weight, bias = _channel_array(weight, "weight", x), _channel_array(bias, "bias", x)
     if training:
@@ -125,6 +136,10 @@ def batch_norm_and_stats(
             running_mean = _running(running_mean, "running_mean", x)
         if running_var is not None:
             running_var = _running(running_var, "running_var", x)
+        _check_apart(
+            {"running_mean": running_mean, "running_var": running_var},
+            {"x": given, "weight": weight, "bias": bias},
+        )
         count = x.size // x.shape[1]
         if count == 1:
             raise ValueError(
