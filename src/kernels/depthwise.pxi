@@ -58,6 +58,7 @@ cdef void depthwise_plane(const conv_t *c, window_t *v, index_t task, index_t st
     cdef real_t *end = plane + (c.axis[0].n_out - 1) * c.y.at[0] \
         + (c.axis[1].n_out - 1) * c.y.at[1] + (width - 1) * c.y.at[2] + 1
     cdef real_t bias = c.bias[k] if c.bias != NULL else 0
+    cdef bint adjacent = is_plane(c)  # else other phases' rows lie between these
     cdef const real_t *x[STREAMS]
     cdef real_t *out[STREAMS]
     cdef index_t left[STREAMS]
@@ -86,7 +87,8 @@ cdef void depthwise_plane(const conv_t *c, window_t *v, index_t task, index_t st
                         for j in range(used):
                             streams_product(1, &x[j], v.taps, weights, c.taps, sums + j * VL)
                     for j in range(used):
-                        store_stream(c, out[j], sums + j * VL, left[j], out[j] + VL <= end, bias)
+                        store_stream(c, out[j], sums + j * VL, left[j],
+                                     adjacent and out[j] + VL <= end, bias)
                     used = 0
         line += rows
 

@@ -131,6 +131,19 @@ GEOMETRIES: list[Geometry] = [
     ),
     *(
         _geometry(
+            f"depthwise W{w} stride 2x1",
+            (2, 3, 9, w),
+            3,
+            (3, 3),
+            quick=True,
+            padding=1,
+            groups=3,
+            stride=(2, 1),
+        )
+        for w in (1, 3, 7, 20)
+    ),
+    *(
+        _geometry(
             f"depthwise W{w} stride {s}", (2, 3, 4, w), 3, (3, 3), padding=1, groups=3, stride=s
         )
         for w, s in product((1, 8, 15, 16, 17, 33, 40), (1, 2))
