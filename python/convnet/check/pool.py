@@ -15,13 +15,8 @@ import numpy as np
 from convnet.backends import reference
 from convnet.check.case import Array, Case
 from convnet.check.pool_errors import ERROR_CASES
-from convnet.check.spec import OpSpec, exact
+from convnet.check.spec import OpSpec, exact, sum_bound
 from convnet.shapes import PoolDims, pool_dims
-
-
-def _sum_bound(k: float, magnitude: np.ndarray, eps: float, tiny: float) -> np.ndarray:
-    """What a sum of k terms may be off by, given the sum of their magnitudes."""
-    return (8 + 2 * np.sqrt(k)) * eps * magnitude + k * tiny
 
 
 def _windows_of_an_element(dims: PoolDims) -> int:
@@ -40,7 +35,7 @@ def _magnitudes(
     def bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
         magnitude = np.empty_like(expected[result])
         function(**{**args, source: np.abs(args[source]), result: magnitude})
-        return {result: _sum_bound(terms(args), magnitude, eps, tiny)}
+        return {result: sum_bound(terms(args), magnitude, eps, tiny)}
 
     return bound
 
