@@ -1,6 +1,6 @@
-"""The command line: `convnet info | train | predict | check`.
+"""The command line: `convnet info | train | predict | check | bench`.
 
-info and check run on a bare install; train and predict want the `demo` extra.
+info and check run on a bare install; train and predict want the `demo` extra, bench `bench`.
 """
 
 import argparse
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_predict(commands)
     _add_check(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -183,3 +184,28 @@ def _check(options: argparse.Namespace) -> int:
     from convnet.check import report
 
     return report.main(options)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    from convnet.benchmark import arguments
+
+    parser = _add(
+        commands,
+        "bench",
+        _bench,
+        "time convnet against other packages",
+        description="Time convnet and its peers, each in a process of its own, in turn, and check "
+        "what was timed against the reference.",
+    )
+    arguments.add_to(parser)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from convnet.benchmark import arguments
+    from convnet.train.extras import require
+
+    require("bench", "rich", extra="bench")
+    from convnet.benchmark import command
+
+    arguments.finish(options)
+    return command.main(options)

@@ -262,3 +262,6 @@ def adam(
     decoupled: bool,
     n_threads: int,
 ) -> None: ...
+
+# peak
+def fma_peak(out: np.ndarray, rounds: int, n_threads: int) -> int: ...

@@ -1,0 +1,99 @@
+"""`convnet bench`: plan, run, table, files."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from convnet.benchmark import machine, summary
+from convnet.benchmark.peers import OURS, modules_of
+from convnet.benchmark.run import Plan, Run
+from convnet.benchmark.suites import Request, tasks_of
+from convnet.benchmark.table import Bar, Table, console
+
+FORMAT = 1  # of result files
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run, show, write; 130 when Ctrl-C ended it early, 1 when a result of convnet was wrong."""
+    request = Request(options.dtype, options.directions, options.batch)
+    tasks = tasks_of(options.suites, options.shapes or (), request)
+    if not tasks:
+        raise ValueError("suite: nothing to measure: these suites have no such pass")
+    plan = Plan(
+        tasks,
+        modules_of(options.peers),
+        options.threads,
+        options.layouts,
+        options.precision,
+        options.time,
+        options.limit,
+    )
+    for file in (options.json,):
+        if file:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+    out = console()
+    run = Run(plan, out.print)
+    results, interrupted = measure(run, out)
+    record = {
+        "format": FORMAT,
+        "command": sys.argv[1:],
+        "machine": machine.facts(),
+        "versions": run.versions,
+        "missing": run.missing,
+        "precision": plan.precision,
+        "seconds": plan.seconds,
+        "limits": {str(n): found for n, found in run.limits.items()},
+        "interrupted": interrupted,
+        "results": results,
+    }
+    summary.show(out, results, record["limits"])
+    if options.json:
+        Path(options.json).write_text(json.dumps(record) + "\n")
+        out.print(f"wrote {options.json}")
+    if interrupted:
+        out.print("stopped by Ctrl-C; what was measured is kept")
+        return 130
+    return int(any(_is_wrong(v) for r in results for v in r["peers"] if v["peer"] == OURS))
+
+
+def _is_wrong(variant: dict[str, Any]) -> bool:
+    return variant.get("problem", "").startswith("wrong result")
+
+
+def measure(run: Run, out: Any) -> tuple[list[dict[str, Any]], bool]:
+    """The results so far, and whether Ctrl-C ended the run."""
+    results: list[dict[str, Any]] = []
+    table: Table | None = None
+    with Bar(out, len(run.plan.tasks) * len(run.plan.threads)) as bar:
+        try:
+            for result in run:
+                limits = {str(n): found for n, found in run.limits.items()}
+                if table is None:
+                    head(run, out)
+                    peers = [p for p in run.versions if p != OURS]
+                    table = Table(
+                        out, peers, [p for p in peers if "channels_last" in run.layouts[p]]
+                    )
+                results.append(result)
+                table.add(result, limits)
+                bar.advance(f"{result['suite']} {result['name']}")
+        except KeyboardInterrupt:
+            return results, True
+    return results, False
+
+
+def head(run: Run, out: Any) -> None:
+    """Versions, and what the machine can do."""
+    out.print(", ".join(f"{peer} {version}" for peer, version in run.versions.items()))
+    for threads, found in run.limits.items():
+        for dtype, limits in found.items():
+            copies = limits["copies"]
+            rates = ", ".join(
+                f"{c['bytes_per_s'] / 1e9:.0f} GB/s at {c['bytes'] >> 20} MB" for c in copies
+            )
+            out.print(
+                f"{threads} thread{'s' if threads > 1 else ''}, {dtype}: "
+                f"{limits['flops'] / 1e9:.0f} GFLOP/s of multiply-adds; copies {rates}"
+            )

@@ -1,0 +1,45 @@
+"""How each package's users would run a task: one module a package.
+
+A peer is a module with
+
+    LAYOUTS                      the memory formats it has for images, of tasks.LAYOUTS
+    start(threads, precision)    once, in its own process; ImportError where the package is missing
+    version() -> str
+    prepare(task, inputs, layout) -> function of no arguments that computes the task's outputs, a
+                                 tuple; raises Unsupported for what the package lacks
+    array(output) -> ndarray     an output as NumPy sees it; None stays None
+    algorithm(task, layout)      what runs, in words; "" where the package does not tell
+
+A benchmark's user may name any importable module of this kind: --peers mine=package.module.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+OURS = "convnet"
+KNOWN = ("torch", "numpy", "scipy", "onnxruntime")
+
+
+class Unsupported(Exception):  # noqa: N818 - not a failure
+    """The package has nothing for this task; the message says what it lacks."""
+
+
+def modules_of(names: Sequence[str]) -> dict[str, str]:
+    """Peer -> its module, convnet first; ValueError for an unknown peer."""
+    found = {OURS: f"{__name__}.{OURS}"}
+    for text in names:
+        name, _, module = text.partition("=")
+        if not module and name not in (*KNOWN, OURS):
+            raise ValueError(
+                f"peers: expected some of {', '.join(KNOWN)}, or name=module, got {text!r}"
+            )
+        found[name] = module or f"{__name__}.{name}"
+    return found
+
+
+def in_layout(a: np.ndarray, layout: str) -> np.ndarray:
+    """`a` (N, C, ...) itself, or the same values in the other memory format."""
+    if layout == "nchw" or a.ndim < 3:
+        return a
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)

@@ -1,0 +1,131 @@
+"""A peer's process: answers one line of JSON with another, and runs nothing of its own accord.
+
+start     threads, precision -> version, layouts
+limits                       -> what the machine can do (convnet's process alone)
+prepare   task, layouts, parts -> for each layout: a call's time, the algorithm, the parts of its
+                             outputs that the runner will check; or why there is none
+time      layout, calls, groups -> the mean time of a call, for each group of calls
+release                      forget the task
+"""
+
+import base64
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_LONG = 1.0  # seconds; a call that takes longer is not run again to see how long it takes
+_WARM_BELOW = 0.05  # seconds; such a call is run once, untimed, when its turn comes
+
+
+class Server:
+    def __init__(self, module: str) -> None:
+        self._name = module
+        self._peer: Any = None
+        self._calls: dict[str, Callable[[], tuple]] = {}
+        self._seconds: dict[str, float] = {}
+
+    def start(self, threads: int, precision: str) -> dict[str, Any]:
+        self._peer = importlib.import_module(self._name)
+        self._peer.start(threads, precision)
+        self._threads = threads
+        return {"version": self._peer.version(), "layouts": list(self._peer.LAYOUTS)}
+
+    def limits(self, dtype: str) -> dict[str, Any]:
+        from convnet.benchmark import limits
+
+        return limits.measure(dtype, self._threads)
+
+    def release(self) -> dict[str, Any]:
+        self._calls.clear()
+        gc.collect()
+        return {}
+
+    def prepare(self, task: dict[str, Any], layouts: list[str], parts: list[Any]) -> dict[str, Any]:
+        from convnet.benchmark import workloads
+        from convnet.benchmark.tasks import Task
+
+        made = Task(**task)
+        inputs = workloads.of(made).inputs(made)
+        return {layout: self._variant(made, inputs, layout, parts) for layout in layouts}
+
+    def _variant(self, task: Any, inputs: dict, layout: str, parts: list[Any]) -> dict[str, Any]:
+        from convnet.benchmark.peers import Unsupported
+
+        try:
+            run = self._peer.prepare(task, inputs, layout)
+        except Unsupported as reason:
+            return {"unsupported": str(reason)}
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        try:
+            start = time.perf_counter()
+            outputs = run()
+            seconds = time.perf_counter() - start
+            blocks = [_encoded(self._peer.array(outputs[o]), box) for o, box in parts]
+            del outputs
+            if seconds < _LONG:
+                start = time.perf_counter()
+                run()
+                seconds = time.perf_counter() - start
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        self._calls[layout], self._seconds[layout] = run, seconds
+        return {
+            "seconds": seconds,
+            "parts": blocks,
+            "algorithm": self._peer.algorithm(task, layout),
+        }
+
+    def time(self, layout: str, calls: int, groups: int) -> dict[str, Any]:
+        run, clock, found = self._calls[layout], time.perf_counter, []
+        if self._seconds[layout] < _WARM_BELOW:
+            run()
+        each = range(calls)
+        for _ in range(groups):
+            start = clock()
+            for _ in each:
+                run()
+            found.append((clock() - start) / calls)
+        return {"seconds": found}
+
+
+def _encoded(a: np.ndarray, box: list[list[int]]) -> str:
+    """A part of an array as float64, in base64."""
+    part = a[tuple(slice(*span) for span in box)]
+    return base64.b64encode(np.ascontiguousarray(part, np.float64).tobytes()).decode()
+
+
+def _die_with_parent() -> None:
+    """A stopped process would outlive a runner that was killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def main() -> None:
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
+    # What a package prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    server = Server(sys.argv[1])
+    gc.disable()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(server, request.pop("do"))(**request)
+        except ImportError as error:
+            answer = {"missing": str(error)}
+        print(json.dumps(answer), file=answers)
+
+
+if __name__ == "__main__":
+    main()
