@@ -166,6 +166,7 @@ cdef void spread_row_of_cells(const cells_t *c, index_t row, real_t *sum) noexce
 cdef void cells_part(const cells_t *c, bint backward, index_t rows, index_t part, index_t parts,
                      real_t *scratch) noexcept nogil:
     cdef index_t row
+    flush_denormals()
     for row in range(rows * part // parts, rows * (part + 1) // parts):
         if backward:
             spread_row_of_cells(c, row, scratch)

@@ -392,6 +392,7 @@ cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const 
     cdef conv_t mine = c[0]
     cdef product_t p = plan[0]
     cdef window_t window
+    flush_denormals()
     select_group(&mine, group)
     packed += group * (weights_size(c, c.filters) // c.groups)
     window_open(&window, &mine, p.block_m if c.x.channels_last else p.block_n,

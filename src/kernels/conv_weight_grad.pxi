@@ -124,6 +124,7 @@ cdef void weight_grad_task(const weight_grad_t *g, const product_t *plan, index_
     cdef window_t window
     cdef dense_result_t result
     cdef real_t *sums = scratch + padded(scratch_size(plan))
+    flush_denormals()
     mine.conv.x.data += group * g.conv.channels * g.conv.x.c
     mine.conv.y.data += group * g.conv.filters * g.conv.y.c
     mine.out += chunk * size + group * g.conv.filters * g.filter

@@ -151,6 +151,7 @@ cdef void depthwise_pixels(const conv_t *c, index_t task, const real_t *weights,
     cdef index_t *x_taps = tables + 2 * c.taps
     cdef const real_t *x
     cdef real_t *y = c.y.data + n * c.y.n + o * c.y.at[0] + p * c.y.at[1]
+    flush_denormals()
     listed = list_taps(c, o, p, 0, axis.taps, tables, tables + c.taps)
     while q < axis.n_out:
         w = q * axis.step + axis.offset
@@ -191,6 +192,7 @@ cdef void depthwise_planes_part(const conv_t *c, index_t strip, index_t part, in
                                 real_t *scratch) noexcept nogil:
     cdef index_t planes = c.batch * c.groups * c.filters, plane
     cdef window_t v
+    flush_denormals()
     window_open(&v, c, strip * c.axis[2].n_out, scratch + padded(c.taps))
     for plane in range(planes * part // parts, planes * (part + 1) // parts):
         depthwise_plane(c, &v, plane, strip, scratch)
@@ -330,6 +332,7 @@ cdef void depthwise_weight_part(const weight_grad_t *g, index_t strip, index_t p
     cdef index_t filters = c.groups * c.filters, k
     cdef real_t *dy = scratch + c.taps * VL
     cdef window_t v
+    flush_denormals()
     window_open(&v, c, strip * c.axis[2].n_out, dy + strip * padded(c.axis[2].n_out))
     for k in range(filters * part // parts, filters * (part + 1) // parts):
         depthwise_weight_plane(g, &v, k, strip, scratch, dy)
@@ -401,6 +404,7 @@ cdef void depthwise_weight_pixels(const weight_grad_t *g, index_t block, index_t
 cdef void depthwise_weight_task(const weight_grad_t *g, index_t task, index_t chunks,
                                 real_t *partial) noexcept nogil:
     cdef index_t blocks = ceil_div(g.conv.groups, VL), chunk = task // blocks
+    flush_denormals()
     depthwise_weight_pixels(g, task % blocks, g.conv.batch * chunk // chunks,
                             g.conv.batch * (chunk + 1) // chunks,
                             partial + chunk * g.conv.taps * g.conv.groups)

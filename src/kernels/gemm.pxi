@@ -370,6 +370,7 @@ cdef void gemm_task(const product_t *p, index_t task, index_t a_batch, index_t b
     cdef product_t mine = p[0]
     cdef dense_t a = (<const dense_t *> p.a)[0], b = (<const dense_t *> p.b)[0]
     cdef dense_result_t c = (<const dense_result_t *> p.c)[0]
+    flush_denormals()
     a.data = a.data + batch * a_batch
     b.data = b.data + batch * b_batch
     c.data = c.data + batch * c_batch

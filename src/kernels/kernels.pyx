@@ -70,6 +70,8 @@ cdef extern from "simd.h" nogil:
     real_t vfirst(vec_t v)
     real_t vmax_lane(vec_t v)
     void *opaque(void *f)
+    void flush_denormals()
+    void flush_denormals_if(bint wanted)
 
 include "common.pxi"
 include "gemm.pxi"

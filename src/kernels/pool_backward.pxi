@@ -277,6 +277,7 @@ cdef void backward_part(const backward_t *b, index_t part, index_t parts, char *
     cdef index_t i, plane, last, first, room, count, before, t, phase, d, h
     cdef real_t *dx
     cdef bint same
+    flush_denormals_if(not b.maximum)
     lay_out_backward(b, memory, &s)
     c.count = 0
     while row < end:

@@ -334,6 +334,7 @@ cdef void forward_part(const forward_t *f, index_t part, index_t parts, char *me
     cdef index_t per_plane = g.q[0] * g.q[1], rows = g.planes * per_plane
     cdef index_t row = rows * part // parts, end = rows * (part + 1) // parts
     cdef index_t i, plane, last, first, room, o, p
+    flush_denormals_if(not f.maximum)
     lay_out_forward(f, memory, &s)
     w.count = 0
     while row < end:

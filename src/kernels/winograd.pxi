@@ -117,6 +117,7 @@ cdef void winograd_weights(const winograd_t *p, index_t row0, index_t row1, inde
     cdef index_t t_tap = c.channels * VL, t_channel = VL
     cdef bint whole = c.w_tap[2] == 1 and c.w_tap[1] == p.r and c.w_channel == c.taps
     cdef const real_t *w
+    flush_denormals()
     if whole:  # a filter is one run (c, r, s)
         t_tap, t_channel = VL, c.taps * VL
     for group in range(groups * part // parts, groups * (part + 1) // parts):
@@ -238,6 +239,7 @@ cdef void winograd_input(const winograd_t *p, index_t row0, index_t row1, index_
     cdef index_t groups = ceil_div(p.c.channels, VL), group, row, end, n, first, i, j
     cdef real_t *v
     cdef plane_t plane
+    flush_denormals()
     plane.image, plane.channels = &p.c.x, p.c.channels
     plane.height, plane.width = p.c.axis[1].n_in, p.c.axis[2].n_in
     plane.left, plane.pitch = -p.c.axis[2].offset, p.pitch
@@ -269,6 +271,7 @@ cdef void winograd_products(const winograd_t *p, index_t row0, index_t row1, ind
     cdef const real_t *u
     cdef const real_t *v
     cdef real_t *out
+    flush_denormals()
     for piece in range(pieces * part // parts, pieces * (part + 1) // parts):
         point, panel = piece // p.panels, piece % p.panels
         k = 0
@@ -361,6 +364,7 @@ cdef void winograd_output(const winograd_t *p, index_t row0, index_t row1, index
     cdef real_t *out
     cdef real_t bias_lanes[VL]
     cdef vec_t bias
+    flush_denormals()
     for group in range(groups * part // parts, groups * (part + 1) // parts):
         zero_run(bias_lanes, VL)
         if c.bias != NULL:

@@ -90,6 +90,7 @@ cdef void gradient_transforms(const winograd_grad_t *q, index_t part, index_t pa
     cdef index_t groups = ceil_div(q.filters, VL), group, row, end, n, first, i, j
     cdef real_t *d
     cdef plane_t plane
+    flush_denormals()
     winograd_input(p, q.row0, q.row1, part, parts, t)
     plane.image, plane.channels = &c.y, q.first_filter + q.filters
     plane.height, plane.width = c.axis[1].n_out, c.axis[2].n_out
@@ -153,6 +154,7 @@ cdef void gradient_task(const winograd_grad_t *q, index_t task, real_t *scratch)
     cdef index_t tiles = (q.row1 - q.row0) * p.across, point, i, k
     cdef real_t *sums = scratch + MR * NR
     cdef real_t *out
+    flush_denormals()
     if q.sums != NULL:
         sums = q.sums + task * POINTS * MR * NR
     for point in range(POINTS):

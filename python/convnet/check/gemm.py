@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet.check.case import Array, Case, ErrorCase
-from convnet.check.spec import OpSpec, sum_bound
+from convnet.check.spec import OpSpec, flushed, sum_bound
 
 
 def _gemm_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
@@ -18,6 +18,7 @@ def _gemm_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: fl
     magnitude, k = abs(alpha) * (np.abs(a) @ np.abs(b)), a.shape[-1]
     if c is not None and beta != 0:
         magnitude, k = magnitude + np.abs(beta * c), k + 1
+    tiny = (1 + abs(alpha)) * flushed(tiny, a, b) + abs(beta) * tiny
     return {"out": sum_bound(k, magnitude, eps, tiny)}
 
 

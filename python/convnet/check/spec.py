@@ -47,3 +47,9 @@ def exact(*outputs: str) -> Bound:
 def sum_bound(k: float, magnitude: Any, eps: float, tiny: float, front: float = 8) -> Any:
     """What a sum of k products may be off by; magnitude: the sum of their absolute values."""
     return (front + 2 * np.sqrt(k)) * eps * magnitude + k * tiny
+
+
+def flushed(tiny: float, *factors: np.ndarray | None) -> float:
+    """What a product may lose where denormal numbers, factors and results, count as 0."""
+    finite = [np.abs(f[np.isfinite(f)]) for f in factors if f is not None]
+    return tiny * (1 + sum(float(f.max(initial=0)) for f in finite))
