@@ -39,7 +39,7 @@ def test_bad_usage(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["info", "train", "predict", "check"])
+@pytest.mark.parametrize("command", ["info", "train", "predict", "check", "bench"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
@@ -90,8 +90,10 @@ sys.exit(status or {more})
     [
         ("0", 0, ""),
         ('cli.main(["train"])', 2, 'needs matplotlib and mlxtend: pip install "convnet-kernels'),
+        ('cli.main(["bench"])', 2, 'bench needs rich: pip install "convnet-kernels[bench]"'),
+        ('cli.main(["bench", "--plot", "a.png"])', 2, "bench needs rich and matplotlib"),
     ],
-    ids=["info-check", "train"],
+    ids=["info-check", "train", "bench", "bench-plot"],
 )
 def test_bare_install(more, status, message):
     run = subprocess.run(

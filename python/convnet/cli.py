@@ -195,7 +195,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         _bench,
         "time convnet against other packages",
         description="Time convnet and its peers, each in a process of its own, in turn, and check "
-        "what was timed against the reference.",
+        "what was timed against the reference. Ctrl-C ends it and keeps what was measured.",
     )
     arguments.add_to(parser)
 
@@ -204,8 +204,17 @@ def _bench(options: argparse.Namespace) -> int:
     from convnet.benchmark import arguments
     from convnet.train.extras import require
 
-    require("bench", "rich", extra="bench")
-    from convnet.benchmark import command
+    drawing = options.action in ("report", "plot") or (options.action is None and options.plot)
+    require("bench", "rich", *(["matplotlib"] if drawing else []), extra="bench")
+    from convnet.benchmark import command, compare, report
 
-    arguments.finish(options)
-    return command.main(options)
+    if options.action is None:
+        arguments.finish(options)
+        return command.main(options)
+    actions = {
+        "compare": compare.main,
+        "report": report.main,
+        "table": report.markdown,
+        "plot": command.plot,
+    }
+    return actions[options.action](options)

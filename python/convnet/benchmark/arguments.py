@@ -38,13 +38,61 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _picture(text: str) -> str:
+    if not text.lower().endswith((".png", ".svg", ".pdf")):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .png or .svg, got {text!r}")
+    return text
+
+
 def add_to(parser: argparse.ArgumentParser) -> None:
+    """Options of a run, and the commands that read its files."""
+    _add_run(parser)
+    commands = parser.add_subparsers(dest="action", metavar="ACTION")
+    compare = commands.add_parser("compare", help="what got faster or slower between two files")
+    compare.add_argument("old", metavar="A.json")
+    compare.add_argument("new", metavar="B.json")
+    compare.add_argument(
+        "--tolerance",
+        type=_percent,
+        default=5.0,
+        metavar="PERCENT",
+        help="the least change that counts (default: %(default)s)",
+    )
+    compare.add_argument("--all", action="store_true", help="show what did not change, too")
+    compare.add_argument(
+        "--fail-on-regression", action="store_true", help="exit with 1 if anything got slower"
+    )
+    report = commands.add_parser("report", help="one HTML page with the tables and pictures")
+    report.add_argument("files", nargs="+", metavar="FILE.json")
+    report.add_argument("--out", required=True, metavar="DIR")
+    table = commands.add_parser("table", help="the summary as a table in Markdown")
+    table.add_argument("files", nargs="+", metavar="FILE.json")
+    # Not --peers: a subcommand's default would take the place of the run's.
+    table.add_argument("--of", dest="of", type=_list(str), metavar="PEERS", help="these peers only")
+    plot = commands.add_parser("plot", help="the pictures of a result file")
+    plot.add_argument("file", metavar="FILE.json")
+    plot.add_argument("picture", type=_picture, metavar="FILE.png")
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a percentage of at least 0, got {text!r}")
+    return value
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--suite",
         dest="suites",
         type=_list(str),
         metavar="NAMES",
-        help="some of gemm, mnist, vgg16, resnet50, mobilenet",
+        default=(),
+        help="some of gemm, mnist, vgg16, resnet50, mobilenet, pool, elementwise, train, and "
+        "quick, the default: one or two of each",
     )
     parser.add_argument(
         "--shapes", action="append", metavar="FILE", help="a table of layers or products, as CSV"
@@ -64,6 +112,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="memory format of images (default: %(default)s)",
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=_list(_count), help="default: 1")
     parser.add_argument("--batch", type=_count, help="images (default: the suite's)")
     parser.add_argument(
@@ -72,9 +121,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers",
         type=_list(str),
-        default=("torch",),
+        default=("torch", "numpy", "scipy", "onnxruntime"),
         metavar="NAMES",
-        help="some of torch, numpy, scipy, onnxruntime, or name=module",
+        help="some of torch, numpy, scipy, onnxruntime (default: all that are installed), or "
+        "name=module for one of your own",
     )
     parser.add_argument(
         "--time",
@@ -91,6 +141,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="seconds after which a peer that does not answer is ended (default: %(default)s)",
     )
     parser.add_argument("--json", metavar="FILE", help="keep everything, raw samples too")
+    parser.add_argument(
+        "--plot", type=_picture, metavar="FILE.png", help="draw a roofline, and bars of ratios"
+    )
 
 
 def finish(options: argparse.Namespace) -> None:
@@ -98,4 +151,4 @@ def finish(options: argparse.Namespace) -> None:
     both = ("nchw", "channels_last")
     options.layouts = both if options.layouts == "both" else (options.layouts,)
     options.threads = options.threads or (1,)
-    options.suites = options.suites or ()
+    options.suites = options.suites or (() if options.shapes else ("quick",))

@@ -1,18 +1,16 @@
 """`convnet bench`: plan, run, table, files."""
 
 import argparse
-import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from convnet.benchmark import machine, summary
+from convnet.benchmark import files, machine, summary
 from convnet.benchmark.peers import OURS, modules_of
 from convnet.benchmark.run import Plan, Run
 from convnet.benchmark.suites import Request, tasks_of
 from convnet.benchmark.table import Bar, Table, console
-
-FORMAT = 1  # of result files
 
 
 def main(options: argparse.Namespace) -> int:
@@ -27,17 +25,16 @@ def main(options: argparse.Namespace) -> int:
         options.threads,
         options.layouts,
         options.precision,
+        options.device,
         options.time,
         options.limit,
     )
-    for file in (options.json,):
-        if file:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
+    for file in (options.json, options.plot):
+        _check_writable(file)
     out = console()
     run = Run(plan, out.print)
     results, interrupted = measure(run, out)
     record = {
-        "format": FORMAT,
         "command": sys.argv[1:],
         "machine": machine.facts(),
         "versions": run.versions,
@@ -50,12 +47,35 @@ def main(options: argparse.Namespace) -> int:
     }
     summary.show(out, results, record["limits"])
     if options.json:
-        Path(options.json).write_text(json.dumps(record) + "\n")
+        files.write(record, options.json)
         out.print(f"wrote {options.json}")
+    if options.plot and results:
+        from convnet.benchmark import plots
+
+        plots.draw(record, options.plot)
+        out.print(f"wrote {options.plot}")
     if interrupted:
         out.print("stopped by Ctrl-C; what was measured is kept")
         return 130
     return int(any(_is_wrong(v) for r in results for v in r["peers"] if v["peer"] == OURS))
+
+
+def _check_writable(file: str | None) -> None:
+    """Better an error now than after the measurements."""
+    if file is None:
+        return
+    folder = Path(file).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if Path(file).is_dir() or not os.access(folder, os.W_OK):
+        raise OSError(f"{file}: cannot be written")
+
+
+def plot(options: argparse.Namespace) -> int:
+    """`convnet bench plot FILE.json FILE.png`"""
+    from convnet.benchmark import plots
+
+    plots.draw(files.read(options.file), options.picture)
+    return 0
 
 
 def _is_wrong(variant: dict[str, Any]) -> bool:

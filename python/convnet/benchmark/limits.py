@@ -5,6 +5,7 @@ counts both.
 """
 
 import importlib
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +22,21 @@ _REPEATS = 7
 
 def measure(dtype: str, threads: int) -> dict[str, Any]:
     """{"flops": a second, "copies": [{"bytes": moved, "bytes_per_s": ...}, ...]}"""
-    return {"flops": _flops(dtype, threads), "copies": [_copy(n, threads) for n in SIZES]}
+    sizes = [n for n in SIZES if n <= _memory() / 4] or SIZES[:1]
+    rates = [_copy(n, threads) for n in sizes]
+    # Memory further out is never faster: where a larger copy is, it ran by a better instruction
+    # (stores that bypass the caches), which shows what the machine can do at the smaller size too.
+    rates = [max(rates[i:]) for i in range(len(rates))]
+    copies = [{"bytes": n, "bytes_per_s": r} for n, r in zip(sizes, rates, strict=True)]
+    return {"flops": _flops(dtype, threads), "copies": copies}
+
+
+def _memory() -> float:
+    """Bytes; without end where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def _median_rate(work: float, run: Callable[[], Any]) -> float:
@@ -46,7 +61,8 @@ def _flops(dtype: str, threads: int) -> float:
     return _median_rate(work, lambda: kernels.fma_peak(out, rounds, threads))
 
 
-def _copy(moved: int, threads: int) -> dict[str, float]:
+def _copy(moved: int, threads: int) -> float:
+    """Bytes a second of a copy that moves so many."""
     length = moved // 2 // threads
     pairs = [(np.ones(length, np.uint8), np.zeros(length, np.uint8)) for _ in range(threads)]
     repeats = max(1, 8 * _MEGABYTE * threads // moved)
@@ -57,11 +73,9 @@ def _copy(moved: int, threads: int) -> dict[str, float]:
             np.copyto(target, source)
 
     if threads == 1:
-        rate = _median_rate(float(moved * repeats), lambda: part(pairs[0]))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            rate = _median_rate(float(moved * repeats), lambda: list(pool.map(part, pairs)))
-    return {"bytes": moved, "bytes_per_s": rate}
+        return _median_rate(float(moved * repeats), lambda: part(pairs[0]))
+    with ThreadPoolExecutor(threads) as pool:
+        return _median_rate(float(moved * repeats), lambda: list(pool.map(part, pairs)))
 
 
 def copy_rate(limits: dict[str, Any], moved: float) -> float:

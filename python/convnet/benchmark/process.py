@@ -21,8 +21,9 @@ class Worker:
     its own spins while another peer is timed.
     """
 
-    def __init__(self, peer: str, module: str, threads: int, precision: str) -> None:
-        self.peer, self.module, self.threads, self.precision = peer, module, threads, precision
+    def __init__(self, peer: str, module: str, threads: int, precision: str, device: str) -> None:
+        self.peer, self.module, self.threads = peer, module, threads
+        self.precision, self.device = precision, device
         self.version, self.layouts = "", ()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -37,7 +38,9 @@ class Worker:
             env=_environment(self.peer, self.threads),
         )
         self._pending = b""
-        answer = self.ask("start", limit, threads=self.threads, precision=self.precision)
+        answer = self.ask(
+            "start", limit, threads=self.threads, precision=self.precision, device=self.device
+        )
         if "missing" in answer:
             self.close()
             raise ImportError(answer["missing"])

@@ -39,6 +39,7 @@ class Plan:
     threads: Sequence[int] = (1,)
     layouts: Sequence[str] = ("nchw", "channels_last")
     precision: str = "high"
+    device: str = "cpu"
     seconds: float = 0.2
     limit: float = 60.0
 
@@ -53,6 +54,7 @@ class Variant:
     algorithm: str = ""
     worst: float | None = None  # the largest error over what is allowed
     problem: str = ""
+    unsupported: str = ""
     visits: list[list[float]] = field(default_factory=list)
 
     def medians(self) -> list[float]:
@@ -72,6 +74,8 @@ class Variant:
         found = {"peer": self.worker.peer, "layout": self.layout, "algorithm": self.algorithm}
         if self.problem:
             return {**found, "problem": self.problem}
+        if self.unsupported:
+            return {**found, "unsupported": self.unsupported}
         found |= {"seconds": self.seconds(), "noise": self.noise(), "error": self.worst}
         return {**found, "samples": self.visits}
 
@@ -99,7 +103,7 @@ class Run:
     def _start(self, threads: int, stack: contextlib.ExitStack) -> list[Worker]:
         workers = []
         for peer, module in self.plan.peers.items():
-            worker = Worker(peer, module, threads, self.plan.precision)
+            worker = Worker(peer, module, threads, self.plan.precision, self.plan.device)
             stack.callback(worker.close)
             if peer in self.missing:
                 continue
@@ -129,7 +133,7 @@ class Run:
         del inputs
         variants = self._prepare(task, workers, expected)
         began = time.perf_counter()
-        self._rounds([v for v in variants if not v.problem])
+        self._rounds([v for v in variants if not v.problem and not v.unsupported])
         took = time.perf_counter() - began
         for worker in workers:
             if worker.alive:
@@ -215,8 +219,8 @@ class Run:
 
 def _judge(variant: Variant, answer: dict[str, Any], expected: list[Any]) -> None:
     """Take over an answer to `prepare`; hold the result's parts against the reference's."""
-    variant.problem = answer.get("unsupported") or answer.get("error", "")
-    if variant.problem:
+    variant.problem, variant.unsupported = answer.get("error", ""), answer.get("unsupported", "")
+    if variant.problem or variant.unsupported:
         return
     variant.estimate, variant.algorithm = answer["seconds"], answer["algorithm"]
     variant.worst = 0.0

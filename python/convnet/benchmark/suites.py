@@ -1,12 +1,13 @@
 """Which tasks a suite has."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from convnet.benchmark import shape_files
-from convnet.benchmark.tasks import DIRECTIONS, Task
+from convnet.benchmark.tasks import DIRECTIONS, STEP, Task
+from convnet.benchmark.workloads import activation
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,118 @@ def _of_files(suite: str, batch: int, **files: str) -> Callable[[Request], list[
     return tasks
 
 
+# Images that leave the caches of a core, and images that fit them.
+_LARGE, _SMALL = (32, 64, 56, 56), (2, 64, 28, 28)
+_POOLS = (
+    # name, op, kernel_size, stride, padding
+    ("max 2x2/2", "max_pool", 2, 2, 0),
+    ("max 3x3/2", "max_pool", 3, 2, 1),
+    ("max 3x3/1", "max_pool", 3, 1, 1),
+    ("avg 2x2/2", "avg_pool", 2, 2, 0),
+    ("avg 3x3/1", "avg_pool", 3, 1, 1),
+    ("global avg", "global_avg_pool", 0, 0, 0),
+)
+
+
+def _shapes(request: Request) -> list[tuple[str, tuple[int, ...]]]:
+    """Name and shape; a batch that was asked for takes the large one's place."""
+    large = (request.batch or _LARGE[0], *_LARGE[1:])
+    return [("", large), (" cached", _SMALL)]
+
+
+def _pool(request: Request) -> list[Task]:
+    sizes = ("kernel_size", "stride", "padding")
+    return [
+        Task(
+            "pool",
+            name + suffix,
+            op,
+            direction,
+            request.dtype,
+            {"shape": shape, **dict(zip(sizes, numbers, strict=True))},
+        )
+        for suffix, shape in _shapes(request)
+        for name, op, *numbers in _POOLS
+        for direction in request.directions
+    ]
+
+
+def _elementwise(request: Request) -> list[Task]:
+    found = []
+
+    def add(name: str, op: str, direction: str, shape: tuple[int, ...], images: bool) -> None:
+        params = {"shape": shape}
+        found.append(Task("elementwise", name, op, direction, request.dtype, params, images=images))
+
+    for suffix, shape in _shapes(request):
+        for op in (*activation.OPS, "batch_norm"):
+            for direction in request.directions:
+                add(op + suffix, op, direction, shape, True)
+    for suffix, rows in (("", 4096), (" cached", 128)):
+        for op in ("softmax", "log_softmax", "cross_entropy"):
+            for direction in request.directions:
+                add(op + suffix, op, direction, (rows, 1000), False)
+    for suffix, n in (("", 10_000_000), (" cached", 50_000)):
+        for op in ("adam", "sgd"):
+            add(op + suffix, op, STEP, (n,), False)
+    return found
+
+
+def _train(request: Request) -> list[Task]:
+    return [
+        Task(
+            "train",
+            name,
+            "train",
+            STEP,
+            request.dtype,
+            {"network": kind, "N": request.batch or batch},
+            images=False,
+        )
+        for name, kind, batch in (("mnist cnn", "cnn", 64), ("mlp 784-100-10", "mlp", 100))
+    ]
+
+
+# One or two tasks of each kind: suite, and the name of a layer.
+_QUICK = (
+    ("gemm", "square_512"),
+    ("mnist", "mnist/conv1"),
+    ("mnist", "mnist/conv2"),
+    ("vgg16", "conv4_1"),
+    ("resnet50", "res3b_3x3"),
+    ("resnet50", "res3b_1x1a"),
+    ("mobilenet", "v1/dw3"),
+    ("pool", "max 3x3/2"),
+    ("pool", "avg 2x2/2"),
+    ("elementwise", "relu"),
+    ("elementwise", "batch_norm"),
+    ("elementwise", "softmax"),
+    ("elementwise", "adam"),
+    ("train", "mnist cnn"),
+)
+
+
+def _quick(request: Request) -> list[Task]:
+    found = []
+    for suite, name in _QUICK:
+        found += [
+            replace(task, suite="quick", name=name if "/" in name else f"{suite} {name}", count=1)
+            for task in SUITES[suite](request)
+            if task.name == name
+        ]
+    return found
+
+
 SUITES: dict[str, Callable[[Request], list[Task]]] = {
     "gemm": lambda r: _gemm("gemm", shape_files.read(shape_files.FOLDER / "gemm.csv")[1], r),
     "mnist": _of_files("mnist", 64, _="mnist.csv"),
     "vgg16": _of_files("vgg16", 8, _="vgg16.csv"),
     "resnet50": _of_files("resnet50", 8, _="resnet50.csv"),
     "mobilenet": _of_files("mobilenet", 8, v1="mobilenet_v1.csv", v2="mobilenet_v2.csv"),
+    "pool": _pool,
+    "elementwise": _elementwise,
+    "train": _train,
+    "quick": _quick,
 }
 
 
@@ -91,4 +198,5 @@ def tasks_of(names: Sequence[str], files: Sequence[str], request: Request) -> li
 
 
 def _sorted(tasks: list[Task]) -> list[Task]:
-    return sorted(tasks, key=lambda task: DIRECTIONS.index(task.direction))
+    order = (*DIRECTIONS, STEP)
+    return sorted(tasks, key=lambda task: order.index(task.direction))

@@ -114,7 +114,7 @@ class Table:
             line.append("noisy", "yellow")
         self._out.print(line, soft_wrap=True)
         for v in result["peers"]:
-            if "problem" in v and not v.get("expected"):
+            if "problem" in v:
                 self._out.print(
                     Text(f"    {v['peer']} {v['layout']}: {v['problem']}", "yellow"),
                     soft_wrap=True,

@@ -5,6 +5,7 @@ from typing import Any
 
 LAYOUTS = ("nchw", "channels_last")
 DIRECTIONS = ("forward", "backward")
+STEP = "step"  # the direction of what is one thing: an optimizer's or a training step
 
 
 @dataclass(frozen=True)

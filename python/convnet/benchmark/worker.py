@@ -1,6 +1,6 @@
 """A peer's process: answers one line of JSON with another, and runs nothing of its own accord.
 
-start     threads, precision -> version, layouts
+start     threads, precision, device -> version, layouts
 limits                       -> what the machine can do (convnet's process alone)
 prepare   task, layouts, parts -> for each layout: a call's time, the algorithm, the parts of its
                              outputs that the runner will check; or why there is none
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from convnet.benchmark.peers import Unsupported
+
 _LONG = 1.0  # seconds; a call that takes longer is not run again to see how long it takes
 _WARM_BELOW = 0.05  # seconds; such a call is run once, untimed, when its turn comes
 
@@ -33,10 +35,11 @@ class Server:
         self._calls: dict[str, Callable[[], tuple]] = {}
         self._seconds: dict[str, float] = {}
 
-    def start(self, threads: int, precision: str) -> dict[str, Any]:
+    def start(self, threads: int, precision: str, device: str) -> dict[str, Any]:
         self._peer = importlib.import_module(self._name)
-        self._peer.start(threads, precision)
+        self._peer.start(threads, precision, device)
         self._threads = threads
+        self._wait = getattr(self._peer, "synchronize", _nothing)
         return {"version": self._peer.version(), "layouts": list(self._peer.LAYOUTS)}
 
     def limits(self, dtype: str) -> dict[str, Any]:
@@ -58,8 +61,6 @@ class Server:
         return {layout: self._variant(made, inputs, layout, parts) for layout in layouts}
 
     def _variant(self, task: Any, inputs: dict, layout: str, parts: list[Any]) -> dict[str, Any]:
-        from convnet.benchmark.peers import Unsupported
-
         try:
             run = self._peer.prepare(task, inputs, layout)
         except Unsupported as reason:
@@ -68,13 +69,15 @@ class Server:
             return {"error": f"{type(error).__name__}: {error}"}
         try:
             start = time.perf_counter()
-            outputs = run()
+            outputs = getattr(run, "checked", run)()
+            self._wait()
             seconds = time.perf_counter() - start
             blocks = [_encoded(self._peer.array(outputs[o]), box) for o, box in parts]
             del outputs
             if seconds < _LONG:
                 start = time.perf_counter()
                 run()
+                self._wait()
                 seconds = time.perf_counter() - start
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"}
@@ -82,20 +85,26 @@ class Server:
         return {
             "seconds": seconds,
             "parts": blocks,
-            "algorithm": self._peer.algorithm(task, layout),
+            "algorithm": getattr(run, "algorithm", "") or self._peer.algorithm(task, layout),
         }
 
     def time(self, layout: str, calls: int, groups: int) -> dict[str, Any]:
         run, clock, found = self._calls[layout], time.perf_counter, []
         if self._seconds[layout] < _WARM_BELOW:
             run()
+            self._wait()
         each = range(calls)
         for _ in range(groups):
             start = clock()
             for _ in each:
                 run()
+            self._wait()
             found.append((clock() - start) / calls)
         return {"seconds": found}
+
+
+def _nothing() -> None:
+    """A CPU's results are there when the call returns."""
 
 
 def _encoded(a: np.ndarray, box: list[list[int]]) -> str:
@@ -122,7 +131,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = getattr(server, request.pop("do"))(**request)
-        except ImportError as error:
+        except (ImportError, NotImplementedError, Unsupported) as error:
             answer = {"missing": str(error)}
         print(json.dumps(answer), file=answers)
 

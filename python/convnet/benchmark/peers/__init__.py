@@ -3,19 +3,25 @@
 A peer is a module with
 
     LAYOUTS                      the memory formats it has for images, of tasks.LAYOUTS
-    start(threads, precision)    once, in its own process; ImportError where the package is missing
+    start(threads, precision, device)    once, in its own process; Unsupported for another device
     version() -> str
     prepare(task, inputs, layout) -> function of no arguments that computes the task's outputs, a
-                                 tuple; raises Unsupported for what the package lacks
-    array(output) -> ndarray     an output as NumPy sees it; None stays None
-    algorithm(task, layout)      what runs, in words; "" where the package does not tell
+                                 tuple; raises Unsupported for what the package lacks. Where it has
+                                 an attribute `checked`, that is called for the comparison instead
+    array(output) -> ndarray     an output as NumPy sees it
+    algorithm(task, layout)      what runs, in words; "" where the package does not tell. The
+                                 function's own attribute `algorithm` goes before it
+    synchronize()                waits for the device; may be missing
 
 A benchmark's user may name any importable module of this kind: --peers mine=package.module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+Arrays = dict[str, np.ndarray]
+Run = Callable[[], tuple]  # what is timed
 
 OURS = "convnet"
 KNOWN = ("torch", "numpy", "scipy", "onnxruntime")
@@ -36,6 +42,11 @@ def modules_of(names: Sequence[str]) -> dict[str, str]:
             )
         found[name] = module or f"{__name__}.{name}"
     return found
+
+
+def cpu_only(device: str) -> None:
+    if device != "cpu":
+        raise Unsupported("it runs on the CPU only")
 
 
 def in_layout(a: np.ndarray, layout: str) -> np.ndarray:

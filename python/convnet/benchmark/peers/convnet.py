@@ -1,19 +1,22 @@
 """convnet, as its users call it: ops on arrays, a fresh result at every call."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import convnet
-from convnet import ops
-from convnet.benchmark.peers import Unsupported, in_layout
+from convnet import nn, ops, optim
+from convnet.benchmark import workloads
+from convnet.benchmark.peers import Arrays, Run, in_layout
 from convnet.benchmark.tasks import LAYOUTS as LAYOUTS
 from convnet.benchmark.tasks import Task
-from convnet.benchmark.workloads import conv as conv_workload
+from convnet.benchmark.workloads import activation, conv, norm, pool, train
+from convnet.benchmark.workloads import optim as optimizers
 
 
-def start(threads: int, precision: str) -> None:
+def start(threads: int, precision: str, device: str) -> None:
+    if device != "cpu":
+        raise NotImplementedError(f"convnet bench has no device {device!r} in this version")
     convnet.set_num_threads(threads)
     convnet.set_precision(precision)
 
@@ -23,44 +26,121 @@ def version() -> str:
 
 
 def array(output: Any) -> Any:
-    return output
+    return np.asarray(output)
 
 
-def _conv(task: Task, arrays: dict[str, np.ndarray]) -> Callable[[], tuple]:
-    x, w, arguments = arrays["x"], arrays["w"], conv_workload.arguments(task)
+def _conv(task: Task, a: Arrays) -> Run:
+    x, w, arguments = a["x"], a["w"], conv.arguments(task)
     if task.direction == "forward":
         return lambda: (ops.conv2d(x, w, **arguments),)
-    dy = arrays["dy"]
+    dy = a["dy"]
     return lambda: ops.conv2d_backward(dy, x, w, **arguments)
 
 
-def _gemm(task: Task, arrays: dict[str, np.ndarray]) -> Callable[[], tuple]:
+def _gemm(task: Task, arrays: Arrays) -> Run:
     a, b = arrays["a"], arrays["b"]
     return lambda: (ops.matmul(a, b),)
 
 
-_OPS = {"conv": _conv, "gemm": _gemm}
+def _pool(task: Task, a: Arrays) -> Run:
+    x, sizes = a["x"], pool.sizes(task) if task.op != "global_avg_pool" else {}
+    if task.direction == "forward":
+        function = getattr(ops, f"{task.op}2d")
+        return lambda: (function(x, **sizes),)
+    dy, function = a["dy"], getattr(ops, f"{task.op}2d_backward")
+    if task.op == "max_pool":
+        indices = ops.max_pool2d(x, **sizes, return_indices=True)[1]
+        return lambda: (function(dy, indices, x.shape, **sizes),)
+    return lambda: (function(dy, x.shape, **sizes),)
 
 
-def prepare(task: Task, inputs: dict[str, np.ndarray], layout: str) -> Callable[[], tuple]:
-    if task.op not in _OPS:
-        raise Unsupported(f"no {task.op}")
-    arrays = inputs
+def _activation(task: Task, a: Arrays) -> Run:
+    x, function = a["x"], activation.forward(task)
+    if task.direction == "forward":
+        return lambda: (function(x),)
+    dy, source, gradient = a["dy"], x, activation.backward(task)
+    if task.op in activation.FROM_Y:
+        source = function(x)
+    return lambda: (gradient(dy, source),)
+
+
+def _norm(task: Task, a: Arrays) -> Run:
+    x, weight, bias = a["x"], a["weight"], a["bias"]
+    if task.direction == "forward":
+        mean, var = a["running_mean"].copy(), a["running_var"].copy()
+        return lambda: (ops.batch_norm(x, mean, var, weight, bias, training=True, eps=norm.EPS),)
+    dy = a["dy"]
+    mean, var = ops.batch_norm_stats(x)
+    return lambda: ops.batch_norm_backward(dy, x, mean, var, weight, training=True, eps=norm.EPS)
+
+
+def _softmax(task: Task, a: Arrays) -> Run:
+    x = a["x"]
+    if task.op == "cross_entropy":
+        target = a["target"]
+        if task.direction == "forward":
+            return lambda: (ops.cross_entropy(x, target),)
+        return lambda: (ops.cross_entropy(x, target), ops.cross_entropy_backward(x, target))
+    function = getattr(ops, task.op)
+    if task.direction == "forward":
+        return lambda: (function(x),)
+    dy, y, gradient = a["dy"], function(x), getattr(ops, f"{task.op}_backward")
+    return lambda: (gradient(dy, y),)
+
+
+def _optim(task: Task, a: Arrays) -> Run:
+    param = nn.Parameter(a["param"].copy())
+    param.grad = nn.Tensor(a["grad"])
+    if task.op == "adam":
+        optimizer: Any = optim.Adam([param], lr=optimizers.LR)
+    else:
+        optimizer = optim.SGD([param], lr=optimizers.LR, momentum=optimizers.MOMENTUM)
+
+    def run() -> tuple:
+        optimizer.step()
+        return (param.data,)
+
+    return run
+
+
+def _train(task: Task, a: Arrays) -> Run:
+    def made(dropout: float) -> Any:
+        net = train.network(nn, task.params["network"], dropout)
+        for p, w in zip(net.parameters(), train.parameters(a), strict=True):
+            p.data = w.copy()
+        return train.trainer(nn, optim, net, nn.Tensor(a["x"]), nn.Tensor(a["target"]))
+
+    return train.Steps(made)
+
+
+_FAMILIES = {
+    "conv": _conv,
+    "gemm": _gemm,
+    "pool": _pool,
+    "activation": _activation,
+    "norm": _norm,
+    "softmax": _softmax,
+    "optim": _optim,
+    "train": _train,
+}
+
+
+def prepare(task: Task, inputs: Arrays, layout: str) -> Run:
     if task.images:
-        arrays = {name: in_layout(a, layout) for name, a in inputs.items()}
-    return _OPS[task.op](task, arrays)
+        inputs = {name: in_layout(a, layout) for name, a in inputs.items()}
+    return _FAMILIES[workloads.FAMILIES[task.op]](task, inputs)
 
 
 def algorithm(task: Task, layout: str) -> str:
     if task.op != "conv":
         return ""
-    d = conv_workload.dims(task)
+    d = conv.dims(task)
     gradients = (None,) if task.direction == "forward" else ("input", "weight")
     found = [
         ops.conv2d_algorithm(
             (d.batch, d.in_channels, *d.in_size),
             (d.out_channels, d.in_channels // d.groups, *d.kernel_size),
-            **conv_workload.arguments(task),
+            **conv.arguments(task),
             channels_last=layout == "channels_last",
             gradient=gradient,
             dtype=task.dtype,

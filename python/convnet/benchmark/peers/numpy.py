@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from convnet.benchmark.peers import Unsupported
+from convnet.benchmark import workloads
+from convnet.benchmark.peers import Arrays, Run, Unsupported, cpu_only
 from convnet.benchmark.tasks import Task
-from convnet.benchmark.workloads import conv as conv_workload
+from convnet.benchmark.workloads import activation, conv, norm, optim, pool
 from convnet.shapes import ConvDims
 
 LAYOUTS = ("nchw",)
 
 
-def start(threads: int, precision: str) -> None:
+def start(threads: int, precision: str, device: str) -> None:
     """OpenBLAS has its number of threads from the environment."""
+    cpu_only(device)
 
 
 def version() -> str:
@@ -23,7 +25,7 @@ def version() -> str:
 
 
 def array(output: Any) -> Any:
-    return output
+    return np.asarray(output)
 
 
 def _columns(x: np.ndarray, d: ConvDims) -> np.ndarray:
@@ -60,26 +62,133 @@ def _backward(dy: np.ndarray, x: np.ndarray, w: np.ndarray, d: ConvDims) -> tupl
     return dx[:, :, *inside], dw, dy.sum((0, 2, 3))
 
 
-def _conv(task: Task, arrays: dict[str, np.ndarray]) -> Callable[[], tuple]:
-    x, w, d = arrays["x"], arrays["w"], conv_workload.dims(task)
+def _conv(task: Task, a: Arrays) -> Run:
+    x, w, d = a["x"], a["w"], conv.dims(task)
     if task.direction == "forward":
         return lambda: _forward(x, w, d)
-    dy = arrays["dy"]
+    dy = a["dy"]
     return lambda: _backward(dy, x, w, d)
 
 
-def _gemm(task: Task, arrays: dict[str, np.ndarray]) -> Callable[[], tuple]:
+def _gemm(task: Task, arrays: Arrays) -> Run:
     a, b = arrays["a"], arrays["b"]
     return lambda: (np.matmul(a, b),)
 
 
-_OPS = {"conv": _conv, "gemm": _gemm}
+def _pool(task: Task, a: Arrays) -> Run:
+    if task.direction == "backward":
+        raise Unsupported("no gradients of pools")
+    x = a["x"]
+    if task.op == "global_avg_pool":
+        return lambda: (x.mean((2, 3), keepdims=True),)
+    size, stride, padding = pool.sizes(task).values()
+    fill = -np.inf if task.op == "max_pool" else 0
+
+    def run() -> tuple:
+        padded = np.pad(x, ((0, 0), (0, 0), *((padding, padding),) * 2), constant_values=fill)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (2, 3))
+        windows = windows[:, :, ::stride, ::stride]
+        return (windows.max((4, 5)) if task.op == "max_pool" else windows.mean((4, 5)),)
+
+    return run
 
 
-def prepare(task: Task, inputs: dict[str, np.ndarray], layout: str) -> Callable[[], tuple]:
-    if task.op not in _OPS:
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+_FORWARD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky_relu": lambda x: np.where(x > 0, x, activation.SLOPE * x),
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+    "silu": lambda x: x * _sigmoid(x),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))),
+}
+_BACKWARD: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "relu": lambda dy, y: np.where(y > 0, dy, 0),
+    "leaky_relu": lambda dy, x: np.where(x > 0, dy, activation.SLOPE * dy),
+    "sigmoid": lambda dy, y: dy * y * (1 - y),
+    "tanh": lambda dy, y: dy * (1 - y * y),
+}
+
+
+def _activation(task: Task, a: Arrays) -> Run:
+    functions: dict[str, Any] = _FORWARD if task.direction == "forward" else _BACKWARD
+    if task.op not in functions:
+        raise Unsupported(f"no {task.op} {task.direction}")
+    x, function = a["x"], functions[task.op]
+    if task.direction == "forward":
+        return lambda: (function(x),)
+    dy, source = a["dy"], _FORWARD[task.op](x) if task.op in activation.FROM_Y else x
+    return lambda: (function(dy, source),)
+
+
+def _norm(task: Task, a: Arrays) -> Run:
+    if task.direction == "backward":
+        raise Unsupported("no gradient of batch_norm")
+    x = a["x"]
+    weight, bias = (a[name][:, None, None] for name in ("weight", "bias"))
+
+    def run() -> tuple:
+        mean = x.mean((0, 2, 3), keepdims=True)
+        centred = x - mean
+        var = np.square(centred).mean((0, 2, 3), keepdims=True)
+        return (centred * (weight / np.sqrt(var + norm.EPS)) + bias,)
+
+    return run
+
+
+def _softmax(task: Task, a: Arrays) -> Run:
+    if task.op == "cross_entropy" or task.direction == "backward":
+        raise Unsupported(f"no {task.op} {task.direction}")
+    x = a["x"]
+
+    def softmax() -> tuple:
+        e = np.exp(x - x.max(-1, keepdims=True))
+        return (e / e.sum(-1, keepdims=True),)
+
+    def log_softmax() -> tuple:
+        centred = x - x.max(-1, keepdims=True)
+        return (centred - np.log(np.exp(centred).sum(-1, keepdims=True)),)
+
+    return softmax if task.op == "softmax" else log_softmax
+
+
+def _optim(task: Task, a: Arrays) -> Run:
+    if task.op != "adam":
         raise Unsupported(f"no {task.op}")
-    return _OPS[task.op](task, inputs)
+    param, grad = a["param"].copy(), a["grad"]
+    m, v, step = np.zeros_like(param), np.zeros_like(param), 0
+
+    def run() -> tuple:
+        nonlocal m, v, step, param
+        step += 1
+        m = 0.9 * m + 0.1 * grad
+        v = 0.999 * v + 0.001 * grad * grad
+        rate = optim.LR / (1 - 0.9**step)
+        param -= rate * m / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        return (param,)
+
+    return run
+
+
+_FAMILIES = {
+    "conv": _conv,
+    "gemm": _gemm,
+    "pool": _pool,
+    "activation": _activation,
+    "norm": _norm,
+    "softmax": _softmax,
+    "optim": _optim,
+}
+
+
+def prepare(task: Task, inputs: Arrays, layout: str) -> Run:
+    family = workloads.FAMILIES[task.op]
+    if family not in _FAMILIES:
+        raise Unsupported(f"no {task.op}")
+    return _FAMILIES[family](task, inputs)
 
 
 def algorithm(task: Task, layout: str) -> str:
