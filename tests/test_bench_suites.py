@@ -72,7 +72,7 @@ def test_suite_names_each_task_once(suite):
     assert all(t.count >= 1 for t in tasks)
     for task in tasks:
         flops, moved = workloads.of(task).cost(task)
-        assert flops > 0
+        assert flops >= 0
         assert moved > 0
 
 
