@@ -20,6 +20,7 @@ __all__ = [
     "get_backend",
     "get_num_threads",
     "get_precision",
+    "get_rng_state",
     "info",
     "load",
     "manual_seed",
@@ -28,6 +29,7 @@ __all__ = [
     "save",
     "set_num_threads",
     "set_precision",
+    "set_rng_state",
     "tensor",
     "use_backend",
 ]
@@ -37,10 +39,12 @@ _LAZY = {
     "CrossCheckError": "convnet.check.cross",
     "Tensor": "convnet.nn.tensor",
     "cross_check": "convnet.check.cross",
+    "get_rng_state": "convnet.random",
     "load": "convnet.serialization",
     "manual_seed": "convnet.random",
     "no_grad": "convnet.nn.tape",
     "save": "convnet.serialization",
+    "set_rng_state": "convnet.random",
     "tensor": "convnet.nn.tensor",
 }
 _SUBMODULES = ("check", "data", "nn", "optim")

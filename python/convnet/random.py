@@ -7,6 +7,8 @@ depend on the seed and the calls before it, never on threads.
 
 import os
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -79,3 +81,22 @@ def take_counters(count: int) -> tuple[int, int]:
         offset = state.counter
         state.counter = (offset + count) % _WORD
     return state.key, offset
+
+
+def get_rng_state() -> dict[str, Any]:
+    """Where the random numbers stand: plain numbers and texts, for set_rng_state."""
+    state = _state
+    return {
+        "generator": state.generator.bit_generator.state,
+        "key": state.key,
+        "counter": state.counter,
+    }
+
+
+def set_rng_state(new_state: Mapping[str, Any]) -> None:
+    """Go on with the random numbers from where get_rng_state found them."""
+    global _state
+    state = _State(np.random.SeedSequence(0))
+    state.generator.bit_generator.state = new_state["generator"]
+    state.key, state.counter = int(new_state["key"]), int(new_state["counter"])
+    _state = state

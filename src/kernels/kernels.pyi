@@ -253,6 +253,7 @@ def adam(
     grad: np.ndarray,
     m: np.ndarray,
     v: np.ndarray,
+    v_max: np.ndarray | None,
     step: int,
     lr: float,
     beta1: float,
@@ -262,6 +263,29 @@ def adam(
     decoupled: bool,
     n_threads: int,
 ) -> None: ...
+def rmsprop(
+    param: np.ndarray,
+    grad: np.ndarray,
+    v: np.ndarray,
+    buf: np.ndarray | None,
+    mean: np.ndarray | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    n_threads: int,
+) -> None: ...
+def adagrad(
+    param: np.ndarray,
+    grad: np.ndarray,
+    total: np.ndarray,
+    lr: float,
+    eps: float,
+    weight_decay: float,
+    n_threads: int,
+) -> None: ...
+def sum_squares(x: np.ndarray, total: np.ndarray, n_threads: int) -> None: ...
 
 # peak
 def fma_peak(out: np.ndarray, rounds: int, n_threads: int) -> int: ...

@@ -417,6 +417,7 @@ def adam(
     grad: np.ndarray,
     m: np.ndarray,
     v: np.ndarray,
+    v_max: np.ndarray | None,
     step: int,
     lr: float,
     beta1: float,
@@ -426,5 +427,49 @@ def adam(
     decoupled: bool,
 ) -> None:
     _kernels[param.dtype].adam(
-        param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled, get_num_threads()
+        param,
+        grad,
+        m,
+        v,
+        v_max,
+        step,
+        lr,
+        beta1,
+        beta2,
+        eps,
+        weight_decay,
+        decoupled,
+        get_num_threads(),
     )
+
+
+def rmsprop(
+    param: np.ndarray,
+    grad: np.ndarray,
+    v: np.ndarray,
+    buf: np.ndarray | None,
+    mean: np.ndarray | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+) -> None:
+    _kernels[param.dtype].rmsprop(
+        param, grad, v, buf, mean, lr, alpha, eps, weight_decay, momentum, get_num_threads()
+    )
+
+
+def adagrad(
+    param: np.ndarray,
+    grad: np.ndarray,
+    total: np.ndarray,
+    lr: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    _kernels[param.dtype].adagrad(param, grad, total, lr, eps, weight_decay, get_num_threads())
+
+
+def sum_squares(x: np.ndarray, total: np.ndarray) -> None:
+    _kernels[x.dtype].sum_squares(x, total, get_num_threads())

@@ -4,7 +4,7 @@ tensor.py is the Tensor, tape.py the way back; functional.py joins ops and tape,
 the layers hold parameters and call it.
 """
 
-from convnet.nn import functional, init
+from convnet.nn import functional, init, utils
 from convnet.nn.activation import Dropout, ReLU, Sigmoid, Tanh
 from convnet.nn.batchnorm import BatchNorm2d
 from convnet.nn.container import Sequential
@@ -46,4 +46,5 @@ __all__ = [
     "no_grad",
     "stack",
     "tensor",
+    "utils",
 ]

@@ -1,7 +1,10 @@
 """Optimizers with torch.optim's names and defaults; each step is one pass of a kernel."""
 
-from convnet.optim.adam import Adam
+from convnet.optim import lr_scheduler
+from convnet.optim.adagrad import Adagrad
+from convnet.optim.adam import Adam, AdamW
 from convnet.optim.optimizer import Optimizer
+from convnet.optim.rmsprop import RMSprop
 from convnet.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "Optimizer"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]

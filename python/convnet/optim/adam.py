@@ -1,4 +1,4 @@
-"""Adam."""
+"""Adam and AdamW."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.optim.optimizer import Group, Optimizer, check_number, negative
+from convnet.optim.optimizer import Group, Optimizer, check_number, gradient, refuse
 
 
 class Adam(Optimizer):
@@ -17,7 +17,10 @@ class Adam(Optimizer):
     p -= lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)    in step t
 
     With decoupled_weight_decay, d = grad and p is multiplied by 1 - lr * weight_decay instead
-    (AdamW). amsgrad raises NotImplementedError. Kingma, Ba 2015; Loshchilov, Hutter 2019.
+    (AdamW). With amsgrad the largest v so far takes v's place in the last line.
+    Kingma, Ba 2015; Loshchilov, Hutter 2019; Reddi, Kale, Kumar 2018.
+
+    foreach and fused are accepted for torch's sake: a step is one pass over a parameter always.
     """
 
     def __init__(
@@ -29,9 +32,14 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
+        refuse(capturable=capturable, differentiable=differentiable)
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -44,10 +52,6 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Group) -> None:
-        if group["amsgrad"]:
-            raise NotImplementedError(
-                "amsgrad: this version has Adam without it; leave it out, or use SGD with momentum"
-            )
         for name in ("lr", "eps", "weight_decay"):
             check_number(name, group[name], 0)
         if len(group["betas"]) != 2:
@@ -62,13 +66,16 @@ class Adam(Optimizer):
             state["step"] = 0
             state["exp_avg"] = np.zeros_like(param)
             state["exp_avg_sq"] = np.zeros_like(param)
+            if group["amsgrad"]:
+                state["max_exp_avg_sq"] = np.zeros_like(param)
         state["step"] += 1
         beta1, beta2 = group["betas"]
         backend.active().adam(
             param,
-            negative(grad) if group["maximize"] else grad,
+            gradient(grad, group),
             state["exp_avg"],
             state["exp_avg_sq"],
+            state["max_exp_avg_sq"] if group["amsgrad"] else None,
             state["step"],
             float(group["lr"]),
             beta1,
@@ -76,4 +83,39 @@ class Adam(Optimizer):
             group["eps"],
             group["weight_decay"],
             group["decoupled_weight_decay"],
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, as torch.optim.AdamW: p *= 1 - lr * weight_decay first.
+
+    Loshchilov, Hutter 2019.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            decoupled_weight_decay=True,
         )

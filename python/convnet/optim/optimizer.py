@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.nn.state import array_of
 from convnet.nn.tensor import FLOATS, Tensor
 from convnet.ops._arrays import dense, same_format
 
@@ -121,7 +122,7 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state_dict of an optimizer of the same groups of parameters.
+        """Take over a state_dict of an optimizer of the same groups of parameters, torch's too.
 
         ValueError if the groups have other sizes, or the state other shapes.
         """
@@ -159,16 +160,25 @@ def writable(data: np.ndarray) -> np.ndarray:
     return kept if kept.flags.aligned and kept.flags.writeable else kept.copy("K")
 
 
-def negative(grad: np.ndarray) -> np.ndarray:
-    """-grad, an array for 0-d arrays too."""
-    return np.negative(grad, out=np.empty_like(grad))
+def gradient(grad: np.ndarray, group: Group) -> np.ndarray:
+    """grad, or -grad where the group is to be maximized."""
+    return np.negative(grad, out=np.empty_like(grad)) if group["maximize"] else grad
+
+
+def refuse(**options: bool) -> None:
+    """NotImplementedError for torch's options that would change what a step means."""
+    for name, value in options.items():
+        if value:
+            raise NotImplementedError(f"{name}: this version has no such steps; leave it out")
 
 
 def _like(value: Any, data: np.ndarray, name: str) -> Any:
     """A copy of an entry of the state, in the type and memory order of its parameter."""
-    if not isinstance(value, (np.ndarray, Tensor)):
+    if name == "step":
+        return int(value)
+    if not isinstance(value, np.ndarray) and not hasattr(value, "detach"):
         return copy.deepcopy(value)
-    a = np.asarray(value)
+    a = array_of(value)
     if a.shape != data.shape:
         raise ValueError(f"state: {name} has shape {a.shape}, its parameter {data.shape}")
     out = np.empty_like(dense(data))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.optim.optimizer import Group, Optimizer, check_number, negative
+from convnet.optim.optimizer import Group, Optimizer, check_number, gradient, refuse
 
 
 class SGD(Optimizer):
@@ -16,6 +16,7 @@ class SGD(Optimizer):
     buf = d in the first step, then momentum * buf + (1 - dampening) * d
     p -= lr * (buf, or d + momentum * buf with nesterov, or d without momentum)
 
+    foreach and fused are accepted for torch's sake: a step is one pass over a parameter always.
     Sutskever, Martens, Dahl, Hinton 2013 (momentum), with lr outside the buffer as torch has it.
     """
 
@@ -29,7 +30,11 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        refuse(differentiable=differentiable)
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -58,7 +63,7 @@ class SGD(Optimizer):
                 buf = state["momentum_buffer"] = np.empty_like(param)
         backend.active().sgd(
             param,
-            negative(grad) if group["maximize"] else grad,
+            gradient(grad, group),
             buf,
             float(group["lr"]),
             momentum,

@@ -57,8 +57,11 @@ from convnet.backends.reference.norm import (
     dropout_backward,
 )
 from convnet.backends.reference.optim import (
+    adagrad,
     adam,
+    rmsprop,
     sgd,
+    sum_squares,
 )
 from convnet.backends.reference.pool import (
     adaptive_avg_pool,
@@ -70,6 +73,7 @@ from convnet.backends.reference.pool import (
 )
 
 __all__ = [
+    "adagrad",
     "adam",
     "adaptive_avg_pool",
     "adaptive_avg_pool_backward",
@@ -106,6 +110,7 @@ __all__ = [
     "nll_loss_backward",
     "relu",
     "relu_backward",
+    "rmsprop",
     "sgd",
     "sigmoid",
     "sigmoid_backward",
@@ -115,6 +120,7 @@ __all__ = [
     "softmax_backward",
     "sum_all",
     "sum_rows",
+    "sum_squares",
     "tanh",
     "tanh_backward",
 ]
