@@ -175,6 +175,14 @@ cdef inline bint is_plane(const conv_t *c) noexcept nogil:
             and (c.axis[0].n_out == 1 or c.y.at[0] == c.axis[1].n_out * c.axis[2].n_out))
 
 
+cdef inline bint pixels_are_rows(const conv_t *c) noexcept nogil:
+    """Whether a pixel's channels are adjacent in y, and all pixels follow one another."""
+    return (c.y.c == 1 and c.y.n == c.pixels * c.y.at[2]
+            and (c.axis[1].n_out == 1 or c.y.at[1] == c.axis[2].n_out * c.y.at[2])
+            and (c.axis[0].n_out == 1
+                 or c.y.at[0] == c.axis[1].n_out * c.axis[2].n_out * c.y.at[2]))
+
+
 cdef void store_strided(real_t *out, index_t stride, const real_t *sums, real_t bias, index_t n,
                         bint first, bint relu) noexcept nogil:
     cdef index_t j
@@ -190,15 +198,21 @@ cdef void store_planes(const void *matrix, index_t row, index_t rows, index_t co
                        const real_t *tile, bint first, bint last) noexcept nogil:
     """Rows filters, columns pixels: a tile's row is a run of a plane, or of several images' planes."""
     cdef const conv_t *c = <const conv_t *> matrix
-    cdef bint relu = last and c.relu
+    cdef bint relu = last and c.relu, plane = is_plane(c)
     cdef index_t i, j, k, n
     cdef index_t starts[NR]
     cdef index_t lengths[NR]
     cdef index_t runs = 0
-    cdef index_t unit = c.pixels if is_plane(c) else c.axis[2].n_out
+    cdef index_t unit = c.pixels if plane else c.axis[2].n_out
     cdef real_t *out
     cdef const real_t *t
     cdef real_t bias
+    if plane and cols == NR:
+        n = col // c.pixels
+        if col + NR <= (n + 1) * c.pixels:
+            store_tile(c.y.data + n * c.y.n + row * c.y.c + col - n * c.pixels, c.y.c, tile, rows,
+                       c.bias + row if c.bias != NULL else NULL, ROW_BIAS, first, relu)
+            return
     j = 0
     while j < cols:
         starts[runs] = pixel_offset(c, col + j)
@@ -218,15 +232,19 @@ cdef void store_planes(const void *matrix, index_t row, index_t rows, index_t co
             t += n
 
 
-cdef void touch_planes(const void *matrix, index_t row, index_t rows, index_t col,
-                       index_t cols) noexcept nogil:
+cdef const real_t *locate_plane(const void *matrix, index_t row, index_t col) noexcept nogil:
+    """Where is_plane; NULL for a tile that goes on in the next image."""
     cdef const conv_t *c = <const conv_t *> matrix
-    cdef index_t i
-    cdef const real_t *out
-    if is_plane(c) and col % c.pixels + cols <= c.pixels:
-        out = c.y.data + pixel_offset(c, col)
-        for i in range(row, row + rows):
-            prefetch_for_write(out + i * c.y.c, cols)
+    cdef index_t n = col // c.pixels, pixel = col - n * c.pixels
+    if pixel + NR > c.pixels:
+        return NULL
+    return c.y.data + n * c.y.n + row * c.y.c + pixel
+
+
+cdef const real_t *locate_pixel(const void *matrix, index_t row, index_t col) noexcept nogil:
+    """Where pixels_are_rows."""
+    cdef const conv_t *c = <const conv_t *> matrix
+    return c.y.data + row * c.y.at[2] + col
 
 
 cdef void store_pixels(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
@@ -238,10 +256,18 @@ cdef void store_pixels(const void *matrix, index_t row, index_t rows, index_t co
     cdef real_t *out
     cdef const real_t *t
     cdef const real_t *bias = NULL
+    cdef bint dense = pixels_are_rows(c)
     if c.bias != NULL and first:
         bias = c.bias + col
+    if dense and cols == NR:
+        store_tile(c.y.data + row * c.y.at[2] + col, c.y.at[2], tile, rows, bias, COLUMN_BIAS,
+                   first, relu)
+        return
     for i in range(rows):
-        out = c.y.data + pixel_offset(c, row + i) + col * c.y.c
+        if dense:
+            out = c.y.data + (row + i) * c.y.at[2] + col
+        else:
+            out = c.y.data + pixel_offset(c, row + i) + col * c.y.c
         t = tile + i * NR
         if c.y.c == 1:
             store_run(out, t, bias, 1, 1, 0, cols, first, relu)
@@ -337,15 +363,16 @@ cdef enum:
     WINDOW = 65536  # elements of a window that is copied, as far as blocks of a few tiles allow
 
 cdef void move_to_columns(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
-                          index_t kc) noexcept nogil:
+                          index_t kc, bint again) noexcept nogil:
     """NCHW: the block's columns are pixels, this part of the sum some channels."""
     cdef window_t *v = <window_t *> state
     cdef index_t first = k // v.c.taps, last = (k + kc - 1) // v.c.taps
-    window_move(v, j0, j1 - j0, first, last - first + 1)
+    if not again:
+        window_move(v, j0, j1 - j0, first, last - first + 1)
 
 
 cdef void move_to_rows(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
-                       index_t kc) noexcept nogil:
+                       index_t kc, bint again) noexcept nogil:
     """Channels-last: the block's rows are pixels; all channels, for the whole sum."""
     if k == 0:
         window_move(<window_t *> state, i0, i1 - i0, 0, 0)
@@ -355,14 +382,18 @@ cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
     """The product that computes one group; operands are set by conv_task."""
     p.k = c.taps * c.channels
     p.rows_a = p.panels_b = NULL
-    p.touch_b = p.touch_c = NULL
+    p.locate_b = p.locate_c = NULL
+    p.begins, p.ends = c.bias != NULL, c.relu
     if c.x.channels_last:
         p.m, p.n = c.batch * c.pixels, c.filters
         p.fill_a, p.store, p.prepare = fill_im2col_pixels, store_pixels, move_to_rows
+        if pixels_are_rows(c):
+            p.locate_c, p.c_stride = locate_pixel, c.y.at[2]
     else:
         p.m, p.n = c.filters, c.batch * c.pixels
         p.fill_b, p.store, p.prepare = fill_im2col_rows, store_planes, move_to_columns
-        p.touch_c = touch_planes
+        if is_plane(c):
+            p.locate_c, p.c_stride = locate_plane, c.y.c
         p.rows_a = c.w  # any: there are rows to read
 
 
@@ -376,10 +407,10 @@ cdef inline index_t conv_window(const conv_t *c, const product_t *p) noexcept no
 cdef void choose_conv_blocks(const conv_t *c, product_t *p, int n_threads) noexcept nogil:
     """choose_blocks, and windows that fit into L2."""
     conv_product(c, p)
-    choose_blocks(p, c.groups, n_threads)
+    choose_blocks(p, not c.x.channels_last, c.groups, n_threads)
     while conv_window(c, p) > WINDOW:
         if c.x.channels_last and p.block_m > 4 * MR:
-            p.block_m = p.block_m // 2
+            p.block_m = p.band = p.block_m // 2
         elif not c.x.channels_last and p.block_n > 4 * NR:
             p.block_n = ceil_div(p.block_n // 2, NR) * NR
         else:
@@ -403,8 +434,8 @@ cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const 
         p.panels_b = packed
     else:
         p.rows_a, p.ld_a = packed, weights_ld(c)
-        if window.direct:
-            p.touch_b = touch_im2col_rows
+        if window.direct and c.taps == 1:
+            p.locate_b, p.b_stride = locate_im2col_row, c.x.c
     product_block(&p, task % blocks_of(plan), 0, p.k, scratch)
 
 

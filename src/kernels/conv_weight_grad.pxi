@@ -83,7 +83,7 @@ cdef void scatter_weights(const weight_grad_t *g, index_t row, index_t rows, ind
 
 
 cdef void move_to_sum(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
-                      index_t kc) noexcept nogil:
+                      index_t kc, bint again) noexcept nogil:
     """This part of the sum is a run of pixels; NCHW: the block's rows are some channels."""
     cdef window_t *v = <window_t *> state
     cdef index_t first = i0 // v.c.taps, last = (i1 - 1) // v.c.taps
@@ -95,7 +95,8 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
     cdef const conv_t *c = &g.conv
     p.k = c.batch * c.pixels
     p.rows_a = p.panels_b = NULL
-    p.touch_b = p.touch_c = NULL
+    p.locate_b, p.locate_c = NULL, locate_result
+    p.begins = p.ends = False
     p.store, p.prepare = store_dense, move_to_sum
     if c.x.channels_last:
         p.m, p.n = c.filters, c.channels * c.taps
@@ -137,7 +138,7 @@ cdef void weight_grad_task(const weight_grad_t *g, const product_t *plan, index_
     block_bounds(plan, block, &i0, &i1, &j0, &j1)
     result.row, result.col, result.data = j1 - j0, 1, sums - i0 * (j1 - j0) - j0
     result.addend, result.alpha, result.beta, result.relu = NULL, 1, 0, False
-    p.c = &result
+    p.c, p.c_stride = &result, result.row
     product_block(&p, block, parts * chunk // chunks * KC,
                   min_index(parts * (chunk + 1) // chunks * KC, p.k), scratch)
     scatter_weights(&mine, i0, i1 - i0, j0, j1 - j0, sums)
@@ -240,7 +241,7 @@ def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray 
     work = size * p.k
     n_threads = threads_for(work // 16, n_threads)
     chunks = chunks_for(&g.conv)
-    choose_blocks(&p, chunks * g.conv.groups, n_threads)
+    choose_blocks(&p, False, chunks * g.conv.groups, n_threads)
     partial = padded(size) * chunks if chunks > 1 else 0
     workspace = acquire((partial + n_threads * weight_grad_scratch(&g, &p)) * sizeof(real_t))
     g.out = <real_t *> workspace.data if chunks > 1 else weights.data

@@ -1,216 +1,4 @@
-# The one engine: a matrix product whose operands are known by how to copy a part of them.
-#
-#            B  k x n                     A block of C is a task of one thread. For every KC of k it copies
-#          +--+--+--+--+                  its rows of A into a buffer (in L2), then goes through its columns
-#          |  |  |  |  | KC               NR at a time: copies that panel of B (it stays in L1), multiplies
-#          +--+--+--+--+                  it with all rows, MR at a time, sums in registers, and hands
-#             NR                          each MR x NR tile to `store`.
-#   A  m x k
-#   +---------+   +--+--+--+--+           Convolution is this engine with other copies: a fill function
-#   |   KC    |   |  |##|  |  | MR        that reads im2col's matrix straight out of x, a store function
-#   |         |   +--+--+--+--+           that knows where a pixel lies. Nobody else loops over tiles.
-#   +---------+   |  |  |  |  |
-#   |         |   +--+--+--+--+           Bits: an element of C is one chain of multiply-adds over k within
-#   +---------+    C  m x n               a KC, and the KCs are added in order. Blocks, tiles and threads
-#                                         only choose who computes it.
-#
-# The rows of a micro-tile are split evenly (15 rows are 8 + 7, not 14 + 1), with a kernel compiled for each
-# height: a short kernel waits for its own sums. A's rows stay rows (a broadcast reads them where they
-# are), so that row-major operands and im2col's rows are copied, not transposed.
-#
-# Tried: A interleaved by MR as in BLIS: the same 236 GFLOP/s of 242 in L1, and every row-major source would
-# need a transposing copy. Splat as 0 + x: the addition survives (-0), half the speed.
-
-# out[i * ld + j] = matrix[row + i, col + j] for i < rows, j < cols. A fill may write up to VL - 1
-# elements past a row's end; columns of a panel beyond cols are multiplied and never stored.
-ctypedef void (*fill_t)(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
-                        real_t *out, index_t ld) noexcept nogil
-# C[row + i, col + j] = or += tile[i * NR + j] for i < rows, j < cols; first, last: of the sum's parts
-ctypedef void (*store_t)(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
-                         const real_t *tile, bint first, bint last) noexcept nogil
-# Bring the same part of a matrix into the cache: the next panel's rows of B while this one is
-# multiplied, C's tile while its sums are formed. Rows that lie pages apart are beyond the hardware's
-# prefetching (n = 2048: 149 GFLOP/s without, see docs/performance.md).
-ctypedef void (*touch_t)(const void *matrix, index_t row, index_t rows, index_t col,
-                         index_t cols) noexcept nogil
-# Called before each part of a block's sum: rows i0 <= i < i1, columns j0 <= j < j1, k ... k + kc
-ctypedef void (*prepare_t)(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
-                           index_t kc) noexcept nogil
-
-cdef struct product_t:
-    index_t m, n, k
-    prepare_t prepare       # or NULL
-    void *state
-    fill_t fill_a
-    const void *a
-    const real_t *rows_a    # instead of fill_a: rows that lie in memory as the kernel wants them,
-    index_t ld_a            # ld_a apart
-    fill_t fill_b
-    const void *b
-    const real_t *panels_b  # instead of fill_b: all panels, packed [n / NR][k][NR]
-    touch_t touch_b         # or NULL
-    store_t store
-    touch_t touch_c         # or NULL
-    const void *c
-    index_t block_m, block_n
-
-
-cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real_t *a, index_t row,
-                              index_t step, const real_t *b, index_t ldb,
-                              real_t *tile) noexcept nogil:
-    """tile (mr x nv vectors, NR apart) = a (mr x kc) b (kc rows, ldb apart)
-
-    a's element (i, k) is at i * row + k * step: rows or columns may be the contiguous ones.
-    """
-    cdef vec_t sums[MR][NV]
-    cdef vec_t line[NV]
-    cdef int i, j
-    cdef index_t k
-    for i in range(mr):
-        for j in range(nv):
-            sums[i][j] = vzero()
-    for k in range(kc):
-        for j in range(nv):
-            line[j] = vload(b + j * VL)
-        for i in range(mr):
-            for j in range(nv):
-                sums[i][j] = sums[i][j] + vsplat(a[i * row]) * line[j]
-        a = a + step
-        b = b + ldb
-    for i in range(mr):
-        for j in range(nv):
-            vstore(tile + i * NR + j * VL, sums[i][j])
-
-
-cdef inline void micro_kernel_rows(const int nv, int mr, index_t kc, const real_t *a, index_t row,
-                                   index_t step, const real_t *b, index_t ldb,
-                                   real_t *tile) noexcept nogil:
-    # The compiler drops the heights above its MR.
-    if MR >= 14 and mr == 14:
-        micro_kernel(14, nv, kc, a, row, step, b, ldb, tile)
-    elif MR >= 13 and mr == 13:
-        micro_kernel(13, nv, kc, a, row, step, b, ldb, tile)
-    elif MR >= 12 and mr == 12:
-        micro_kernel(12, nv, kc, a, row, step, b, ldb, tile)
-    elif MR >= 11 and mr == 11:
-        micro_kernel(11, nv, kc, a, row, step, b, ldb, tile)
-    elif MR >= 10 and mr == 10:
-        micro_kernel(10, nv, kc, a, row, step, b, ldb, tile)
-    elif MR >= 9 and mr == 9:
-        micro_kernel(9, nv, kc, a, row, step, b, ldb, tile)
-    elif MR >= 8 and mr == 8:
-        micro_kernel(8, nv, kc, a, row, step, b, ldb, tile)
-    elif MR >= 7 and mr == 7:
-        micro_kernel(7, nv, kc, a, row, step, b, ldb, tile)
-    elif mr == 6:
-        micro_kernel(6, nv, kc, a, row, step, b, ldb, tile)
-    elif mr == 5:
-        micro_kernel(5, nv, kc, a, row, step, b, ldb, tile)
-    elif mr == 4:
-        micro_kernel(4, nv, kc, a, row, step, b, ldb, tile)
-    elif mr == 3:
-        micro_kernel(3, nv, kc, a, row, step, b, ldb, tile)
-    elif mr == 2:
-        micro_kernel(2, nv, kc, a, row, step, b, ldb, tile)
-    else:
-        micro_kernel(1, nv, kc, a, row, step, b, ldb, tile)
-
-
-cdef void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
-                       index_t step, const real_t *b, index_t ldb, real_t *tile) noexcept nogil:
-    if cols <= VL:
-        micro_kernel_rows(1, mr, kc, a, row, step, b, ldb, tile)
-    else:
-        micro_kernel_rows(2, mr, kc, a, row, step, b, ldb, tile)
-
-
-cdef index_t scratch_size(const product_t *p) noexcept nogil:
-    """Elements of scratch memory that a thread needs."""
-    return (0 if p.rows_a != NULL else p.block_m * LDA + VL) + (KC + MR) * NR + VL
-
-
-cdef void choose_blocks(product_t *p, index_t tasks, int n_threads) noexcept nogil:
-    """Blocks of C: as large as the caches like, but enough of them for all threads.
-
-    tasks: how many products like this one run at the same time.
-    """
-    cdef index_t wanted = 4 * n_threads if n_threads > 1 else 1
-    p.block_m = ceil_div(p.m, ceil_div(p.m, MC))
-    p.block_n = min_index(p.n, 1024)
-    tasks *= ceil_div(p.m, p.block_m)
-    if tasks * ceil_div(p.n, p.block_n) < wanted and p.n > NR:
-        p.block_n = min_index(p.block_n, max_index(4 * NR, ceil_div(p.n, ceil_div(wanted, tasks))))
-    p.block_n = min_index(ceil_div(p.block_n, NR) * NR, p.n)
-    tasks *= ceil_div(p.n, p.block_n)
-    if tasks < wanted and p.m > 2 * MR:
-        p.block_m = min_index(p.block_m, max_index(2 * MR, p.block_m // ceil_div(wanted, tasks)))
-
-
-cdef inline index_t blocks_of(const product_t *p) noexcept nogil:
-    return ceil_div(p.m, p.block_m) * ceil_div(p.n, p.block_n)
-
-
-cdef void block_bounds(const product_t *p, index_t block, index_t *i0, index_t *i1, index_t *j0,
-                       index_t *j1) noexcept nogil:
-    """The block's rows i0 <= i < i1 and columns j0 <= j < j1."""
-    cdef index_t across = ceil_div(p.n, p.block_n)
-    i0[0] = block // across * p.block_m
-    i1[0] = min_index(i0[0] + p.block_m, p.m)
-    j0[0] = block % across * p.block_n
-    j1[0] = min_index(j0[0] + p.block_n, p.n)
-
-
-cdef void product_block(const product_t *p, index_t block, index_t k_begin, index_t k_end,
-                        real_t *scratch) noexcept nogil:
-    """One block of C, the sum over k_begin <= k < k_end."""
-    cdef real_t *tile = scratch
-    cdef real_t *panel = tile + MR * NR
-    cdef real_t *buffer = panel + KC * NR + VL
-    cdef const real_t *a
-    cdef const real_t *b
-    cdef index_t i0, i1, j0, j1, k, kc, j, cols, i, rows, lda, ahead, group, groups
-    cdef bint first, last
-    block_bounds(p, block, &i0, &i1, &j0, &j1)
-    groups = ceil_div(i1 - i0, MR)
-    k = k_begin
-    while k < k_end:
-        kc = min_index(KC, k_end - k)
-        first = k == k_begin
-        last = k + kc == k_end
-        if p.prepare != NULL:
-            p.prepare(p.state, i0, i1, j0, j1, k, kc)
-        if p.rows_a != NULL:
-            a = p.rows_a + i0 * p.ld_a + k
-            lda = p.ld_a
-        else:
-            p.fill_a(p.a, i0, i1 - i0, k, kc, buffer, LDA)
-            a = buffer
-            lda = LDA
-        j = j0
-        while j < j1:
-            cols = min_index(NR, j1 - j)
-            if p.panels_b != NULL:
-                b = p.panels_b + j * p.k + k * NR
-            else:
-                p.fill_b(p.b, k, kc, j, cols, panel, NR)
-                b = panel
-            i = 0
-            for group in range(groups):
-                rows = (i1 - i0) * (group + 1) // groups - i
-                if p.touch_c != NULL:
-                    p.touch_c(p.c, i0 + i, rows, j, cols)
-                if p.touch_b != NULL and j + NR < j1:
-                    ahead = kc * group // groups
-                    p.touch_b(p.b, k + ahead, kc * (group + 1) // groups - ahead, j + NR,
-                              min_index(NR, j1 - j - NR))
-                tile_product(<int> rows, cols, kc, a + i * lda, lda, 1, b, NR, tile)
-                p.store(p.c, i0 + i, rows, j, cols, tile, first, last)
-                i += rows
-            j += NR
-        k += kc
-
-
-# Dense matrices
+# Products of dense matrices, on the engine of engine.pxi.
 
 cdef struct dense_t:
     const real_t *data
@@ -276,12 +64,9 @@ cdef void fill_dense(const void *matrix, index_t row, index_t rows, index_t col,
                 out[i * ld + j] = src[i * m.row + j * m.col]
 
 
-cdef void touch_dense(const void *matrix, index_t row, index_t rows, index_t col,
-                      index_t cols) noexcept nogil:
+cdef const real_t *locate_dense(const void *matrix, index_t row, index_t col) noexcept nogil:
     cdef const dense_t *m = <const dense_t *> matrix
-    cdef index_t i
-    for i in range(row, row + rows):
-        prefetch_run(m.data + i * m.row + col, cols)
+    return m.data + row * m.row + col
 
 
 cdef struct dense_result_t:
@@ -304,32 +89,69 @@ cdef inline void store_run(real_t *out, const real_t *sums, const real_t *addend
                            bint relu) noexcept nogil:
     """out[:n] = (out if not first) + alpha sums + beta addend + bias; addend may be NULL.
 
-    In whole vectors of sums; the last elements of out and addend by way of a buffer.
+    In whole vectors of sums; nothing of out and addend beyond n is touched.
     """
-    cdef real_t old[VL]
-    cdef real_t extra[VL]
-    cdef vec_t v
-    cdef index_t j = 0, k
+    cdef vec_t v, old
+    cdef index_t j = 0
+    cdef int rest
     while j + VL <= n:
         v = vsplat(alpha) * vload(sums + j) + vsplat(bias)
         if addend != NULL:
             v = v + vsplat(beta) * vload(addend + j)
         vstore(out + j, finish(v, v if first else vload(out + j), first, relu))
         j += VL
-    if j < n:
-        for k in range(VL):
-            old[k] = extra[k] = 0
-        if not first:
-            for k in range(n - j):
-                old[k] = out[j + k]
+    rest = <int> (n - j)
+    if rest > 0:
         v = vsplat(alpha) * vload(sums + j) + vsplat(bias)
         if addend != NULL:
-            for k in range(n - j):
-                extra[k] = addend[j + k]
-            v = v + vsplat(beta) * vload(extra)
-        vstore(old, finish(v, vload(old), first, relu))
-        for k in range(n - j):
-            out[j + k] = old[k]
+            v = v + vsplat(beta) * vload_first(addend + j, rest, vzero())
+        old = v if first else vload_first(out + j, rest, vzero())
+        vstore_first(out + j, rest, finish(v, old, first, relu))
+
+
+# What is added to a tile's sums: nothing, one number a row, one a column
+cdef enum:
+    NO_BIAS, ROW_BIAS, COLUMN_BIAS
+
+
+cdef inline void store_as(const bint first, const bint relu, const int kind, real_t *out,
+                          index_t stride, const real_t *tile, index_t rows,
+                          const real_t *bias) noexcept nogil:
+    cdef vec_t v
+    cdef int i, j
+    for i in range(<int> rows):
+        for j in range(NV):
+            v = vload(tile + i * NR + j * VL)
+            if kind == ROW_BIAS:
+                v = v + vsplat(bias[i])
+            elif kind == COLUMN_BIAS:
+                v = v + vload(bias + j * VL)
+            vstore(out + i * stride + j * VL,
+                   finish(v, v if first else vload(out + i * stride + j * VL), first, relu))
+
+
+cdef void store_tile(real_t *out, index_t stride, const real_t *tile, index_t rows,
+                     const real_t *bias, int kind, bint first, bint relu) noexcept nogil:
+    """A tile of whole rows, NR wide: one loop for each case, nothing tested in it."""
+    if not first:
+        if relu:
+            store_as(False, True, NO_BIAS, out, stride, tile, rows, NULL)
+        else:
+            store_as(False, False, NO_BIAS, out, stride, tile, rows, NULL)
+    elif bias == NULL:
+        if relu:
+            store_as(True, True, NO_BIAS, out, stride, tile, rows, NULL)
+        else:
+            store_as(True, False, NO_BIAS, out, stride, tile, rows, NULL)
+    elif kind == ROW_BIAS:
+        if relu:
+            store_as(True, True, ROW_BIAS, out, stride, tile, rows, bias)
+        else:
+            store_as(True, False, ROW_BIAS, out, stride, tile, rows, bias)
+    elif relu:
+        store_as(True, True, COLUMN_BIAS, out, stride, tile, rows, bias)
+    else:
+        store_as(True, False, COLUMN_BIAS, out, stride, tile, rows, bias)
 
 
 cdef void store_dense(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
@@ -340,6 +162,9 @@ cdef void store_dense(const void *matrix, index_t row, index_t rows, index_t col
     cdef real_t *out
     cdef const real_t *addend = NULL
     cdef real_t v
+    if cols == NR and c.col == 1 and c.alpha == 1 and not add:
+        store_tile(c.data + row * c.row + col, c.row, tile, rows, NULL, NO_BIAS, first, relu)
+        return
     for i in range(rows):
         out = c.data + (row + i) * c.row + col * c.col
         if add:
@@ -356,12 +181,9 @@ cdef void store_dense(const void *matrix, index_t row, index_t rows, index_t col
             out[j * c.col] = relu1(v) if relu else v
 
 
-cdef void touch_dense_result(const void *matrix, index_t row, index_t rows, index_t col,
-                             index_t cols) noexcept nogil:
+cdef const real_t *locate_result(const void *matrix, index_t row, index_t col) noexcept nogil:
     cdef const dense_result_t *c = <const dense_result_t *> matrix
-    cdef index_t i
-    for i in range(row, row + rows):
-        prefetch_for_write(c.data + i * c.row + col, cols)
+    return c.data + row * c.row + col
 
 
 cdef void gemm_task(const product_t *p, index_t task, index_t a_batch, index_t b_batch,
@@ -429,13 +251,14 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     p.fill_a, p.a, p.rows_a = fill_dense, &left, NULL
     p.fill_b, p.b, p.panels_b = fill_dense, &right, NULL
     p.store, p.c = store_dense, &result
-    p.touch_b = p.touch_c = NULL
+    p.locate_b = p.locate_c = NULL
     if right.col == 1:
-        p.touch_b = touch_dense
-    if result.col == 1:
-        p.touch_c = touch_dense_result
+        p.locate_b, p.b_stride = locate_dense, right.row
+    if result.col == 1 and alpha == 1:
+        p.locate_c, p.c_stride = locate_result, result.row
+    p.begins, p.ends = result.addend != NULL, result.relu
     threads = threads_for(batch * p.m * p.n * p.k // 16, n_threads)
-    choose_blocks(&p, batch, threads)
+    choose_blocks(&p, True, batch, threads)
     tasks = batch * blocks_of(&p)
     per_thread = scratch_size(&p)
     threads = <int> min_index(threads, tasks)

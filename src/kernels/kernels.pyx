@@ -74,6 +74,7 @@ cdef extern from "simd.h" nogil:
     void flush_denormals_if(bint wanted)
 
 include "common.pxi"
+include "engine.pxi"
 include "gemm.pxi"
 include "conv.pxi"
 include "conv_input_grad.pxi"

@@ -270,16 +270,12 @@ cdef void fill_im2col_rows(const void *matrix, index_t row, index_t rows, index_
             plane += v.channel_step
 
 
-cdef void touch_im2col_rows(const void *matrix, index_t row, index_t rows, index_t col,
-                            index_t cols) noexcept nogil:
-    """The first run of each row: all of it where rows are long, as they are where this pays."""
+cdef const real_t *locate_im2col_row(const void *matrix, index_t row, index_t col) noexcept nogil:
+    """One tap, x read as it lies: rows are channels."""
     cdef const window_t *v = <const window_t *> matrix
-    cdef index_t width = v.c.axis[2].n_out, i
-    cdef index_t start = v.rows[col // width - v.first_row] + col % width
-    cols = min_index(cols, width - col % width)
-    for i in range(row, row + rows):
-        prefetch_run(v.data + (i // v.c.taps - v.first_channel) * v.channel_step
-                     + v.taps[i % v.c.taps] + start, cols)
+    cdef index_t line = col // v.c.axis[2].n_out
+    return (v.data + (row - v.first_channel) * v.channel_step + v.rows[line - v.first_row] + col
+            - line * v.c.axis[2].n_out + v.taps[0])
 
 
 cdef void fill_im2col_pixels(const void *matrix, index_t row, index_t rows, index_t col,

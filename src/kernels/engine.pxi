@@ -1,0 +1,299 @@
+# The one engine: a matrix product whose operands are known by how to copy a part of them.
+#
+#            B  k x n                     A block of C is a task of one thread. For every KC of k it goes
+#          +--+--+--+--+                  through its rows in bands: copies a band of A into a buffer (in
+#          |  |  |  |  | KC               L2), then goes through its columns NR at a time: copies that panel
+#          +--+--+--+--+                  of B (it stays in L1), multiplies it with the band, MR rows at a
+#             NR                          time, sums in registers, and hands each MR x NR tile to `store`.
+#   A  m x k                              A block of several bands keeps its panels (in L2) for all of them.
+#   +---------+   +--+--+--+--+           Convolution is this engine with other copies: a fill function
+#   |   KC    |   |  |##|  |  | MR        that reads im2col's matrix straight out of x, a store function
+#   |         |   +--+--+--+--+           that knows where a pixel lies. Nobody else loops over tiles.
+#   +---------+   |  |  |  |  |
+#   |         |   +--+--+--+--+           Bits: an element of C is one chain of multiply-adds over k within
+#   +---------+    C  m x n               a KC, and the KCs are added in order. Blocks, tiles and threads
+#                                         only choose who computes it.
+#
+# The rows of a micro-tile are split evenly (15 rows are 8 + 7, not 14 + 1), with a kernel compiled for each
+# height: a short kernel waits for its own sums. A's rows stay rows (a broadcast reads them where they
+# are), so that row-major operands and im2col's rows are copied, not transposed.
+#
+# Tried: A interleaved by MR as in BLIS: the same 236 GFLOP/s of 242 in L1, and every row-major source would
+# need a transposing copy. Splat as 0 + x: the addition survives (-0), half the speed.
+
+# out[i * ld + j] = matrix[row + i, col + j] for i < rows, j < cols. A fill may write up to VL - 1
+# elements past a row's end; columns of a panel beyond cols are multiplied and never stored.
+ctypedef void (*fill_t)(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
+                        real_t *out, index_t ld) noexcept nogil
+# C[row + i, col + j] = or += tile[i * NR + j] for i < rows, j < cols; first, last: of the sum's parts
+ctypedef void (*store_t)(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
+                         const real_t *tile, bint first, bint last) noexcept nogil
+# Where an element lies, for prefetching: rows that lie pages apart are beyond the hardware's (n = 2048:
+# 149 GFLOP/s without).
+ctypedef const real_t *(*locate_t)(const void *matrix, index_t row, index_t col) noexcept nogil
+# Called before each part of a band's sum: rows i0 <= i < i1, columns j0 <= j < j1, k ... k + kc.
+# again: the block's panels of this part are there already; only A is going to be read.
+ctypedef void (*prepare_t)(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
+                           index_t kc, bint again) noexcept nogil
+
+cdef struct product_t:
+    index_t m, n, k
+    prepare_t prepare       # or NULL
+    void *state
+    fill_t fill_a
+    const void *a
+    const real_t *rows_a    # instead of fill_a: rows that lie in memory as the kernel wants them,
+    index_t ld_a            # ld_a apart
+    fill_t fill_b
+    const void *b
+    const real_t *panels_b  # instead of fill_b: all panels, packed [n / NR][k][NR]
+    store_t store
+    const void *c
+    locate_t locate_b       # or NULL; rows b_stride apart
+    index_t b_stride
+    locate_t locate_c       # or NULL (or NULL for a tile whose rows are no runs); rows c_stride apart
+    index_t c_stride
+    bint begins, ends       # whether store does more than add on the first, on the last part
+    index_t block_m, block_n
+    index_t band            # rows of a block that are in the buffer at a time, at most
+
+
+# Rows of NR elements that are brought into the cache while a tile is multiplied: so many for each STRIDE
+# of k. In one burst before the tile they fill the processor's line buffers, and A waits behind them
+# (2048^3: 0.86 of MKL's speed, spread out %%).
+cdef struct ahead_t:
+    const real_t *b
+    index_t b_stride, b_rows
+    const real_t *c
+    index_t c_stride, c_rows
+
+cdef enum:
+    STRIDE = 16
+
+cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real_t *a, index_t row,
+                              index_t step, const real_t *b, index_t ldb, real_t *out,
+                              index_t ld, bint add, const ahead_t *ahead) noexcept nogil:
+    """out (mr x nv vectors, ld apart) = or += a (mr x kc) b (kc rows, ldb apart)
+
+    a's element (i, k) is at i * row + k * step: rows or columns may be the contiguous ones.
+    """
+    cdef vec_t sums[MR][NV]
+    cdef vec_t line[NV]
+    cdef int i, j
+    cdef index_t k = 0, end
+    cdef const real_t *next_b = ahead.b
+    cdef const real_t *next_c = ahead.c
+    for i in range(mr):
+        for j in range(nv):
+            sums[i][j] = vzero()
+    while k < kc:
+        for end in range(ahead.b_rows):
+            prefetch_run(next_b, NR)
+            next_b = next_b + ahead.b_stride
+        for end in range(ahead.c_rows):
+            prefetch_for_write(next_c, NR)
+            next_c = next_c + ahead.c_stride
+        end = min_index(k + STRIDE, kc)
+        while k < end:
+            for j in range(nv):
+                line[j] = vload(b + j * VL)
+            for i in range(mr):
+                for j in range(nv):
+                    sums[i][j] = sums[i][j] + vsplat(a[i * row]) * line[j]
+            a = a + step
+            b = b + ldb
+            k += 1
+    if add:
+        for i in range(mr):
+            for j in range(nv):
+                vstore(out + i * ld + j * VL, vload(out + i * ld + j * VL) + sums[i][j])
+    else:
+        for i in range(mr):
+            for j in range(nv):
+                vstore(out + i * ld + j * VL, sums[i][j])
+
+
+cdef inline void micro_kernel_rows(const int nv, int mr, index_t kc, const real_t *a, index_t row,
+                                   index_t step, const real_t *b, index_t ldb, real_t *out,
+                                   index_t ld, bint add, const ahead_t *ahead) noexcept nogil:
+    # The compiler drops the heights above its MR.
+    if MR >= 14 and mr == 14:
+        micro_kernel(14, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif MR >= 13 and mr == 13:
+        micro_kernel(13, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif MR >= 12 and mr == 12:
+        micro_kernel(12, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif MR >= 11 and mr == 11:
+        micro_kernel(11, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif MR >= 10 and mr == 10:
+        micro_kernel(10, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif MR >= 9 and mr == 9:
+        micro_kernel(9, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif MR >= 8 and mr == 8:
+        micro_kernel(8, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif MR >= 7 and mr == 7:
+        micro_kernel(7, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif mr == 6:
+        micro_kernel(6, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif mr == 5:
+        micro_kernel(5, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif mr == 4:
+        micro_kernel(4, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif mr == 3:
+        micro_kernel(3, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    elif mr == 2:
+        micro_kernel(2, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    else:
+        micro_kernel(1, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+
+
+cdef void tile_product_ahead(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
+                             index_t step, const real_t *b, index_t ldb, real_t *out,
+                             index_t ld, bint add, const ahead_t *ahead) noexcept nogil:
+    if cols <= VL:
+        micro_kernel_rows(1, mr, kc, a, row, step, b, ldb, out, ld, add, ahead)
+    else:
+        micro_kernel_rows(2, mr, kc, a, row, step, b, ldb, out, ld, add, ahead)
+
+
+cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
+                              index_t step, const real_t *b, index_t ldb,
+                              real_t *tile) noexcept nogil:
+    cdef ahead_t nothing
+    nothing.b_rows = nothing.c_rows = nothing.b_stride = nothing.c_stride = 0
+    nothing.b = nothing.c = NULL
+    tile_product_ahead(mr, cols, kc, a, row, step, b, ldb, tile, NR, False, &nothing)
+
+
+cdef enum:
+    PANELS = 1 << 20  # bytes of B's panels that a block keeps, at most: half of L2
+
+cdef inline bint keeps_panels(const product_t *p) noexcept nogil:
+    return p.panels_b == NULL and p.block_m > p.band
+
+
+cdef inline index_t blocks_of(const product_t *p) noexcept nogil:
+    return ceil_div(p.m, p.block_m) * ceil_div(p.n, p.block_n)
+
+
+cdef index_t scratch_size(const product_t *p) noexcept nogil:
+    """Elements of scratch memory that a thread needs."""
+    cdef index_t columns = ceil_div(p.block_n, NR) * NR if keeps_panels(p) else NR
+    return (0 if p.rows_a != NULL else p.band * LDA + VL) + KC * columns + MR * NR + VL
+
+
+cdef void choose_blocks(product_t *p, bint long_blocks, index_t tasks,
+                        int n_threads) noexcept nogil:
+    """Blocks of C: as large as the caches like, but enough of them for all threads.
+
+    long_blocks: a block may have more rows than a band; tasks: how many products like this one run
+    at the same time.
+    """
+    cdef index_t wanted = 4 * n_threads if n_threads > 1 else 1, blocks
+    p.band = ceil_div(p.m, ceil_div(p.m, MC))
+    p.block_m = p.m if long_blocks else p.band
+    p.block_n = min_index(p.n, PANELS // (KC * sizeof(real_t)))
+    while tasks * blocks_of(p) < wanted:
+        if p.block_n >= 8 * NR and p.block_n >= p.block_m:
+            p.block_n = ceil_div(p.block_n, 2)
+        elif p.block_m >= 4 * MR:
+            p.block_m = ceil_div(p.block_m, 2)
+        elif p.block_n >= 2 * NR:
+            p.block_n = ceil_div(p.block_n, 2)
+        else:
+            break
+        p.block_n = min_index(ceil_div(p.block_n, NR) * NR, p.n)
+    p.block_n = min_index(ceil_div(p.block_n, NR) * NR, p.n)
+    p.band = ceil_div(p.block_m, ceil_div(p.block_m, MC))
+
+
+cdef void block_bounds(const product_t *p, index_t block, index_t *i0, index_t *i1, index_t *j0,
+                       index_t *j1) noexcept nogil:
+    """The block's rows i0 <= i < i1 and columns j0 <= j < j1."""
+    cdef index_t across = ceil_div(p.n, p.block_n)
+    i0[0] = block // across * p.block_m
+    i1[0] = min_index(i0[0] + p.block_m, p.m)
+    j0[0] = block % across * p.block_n
+    j1[0] = min_index(j0[0] + p.block_n, p.n)
+
+
+cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t row, index_t rows,
+                       index_t j0, index_t j1, index_t k, index_t kc, real_t *panels, bint keep,
+                       bint filled, bint first, bint last, real_t *tile) noexcept nogil:
+    """One part, k ... k + kc, of the sums of a band of C: rows row ... row + rows, columns j0 ... j1.
+
+    keep: each panel has its place in `panels`; filled: it is there already.
+    """
+    cdef const real_t *b
+    cdef index_t j = j0, cols, i, n, fetched, group, groups = ceil_div(rows, MR)
+    cdef index_t strides = ceil_div(kc, STRIDE)
+    cdef bint fill = p.panels_b == NULL and not filled
+    cdef bint plain = not (first and p.begins or last and p.ends)
+    cdef ahead_t ahead
+    ahead.b_stride, ahead.c_stride = p.b_stride, p.c_stride
+    ahead.b = ahead.c = NULL
+    ahead.b_rows = ahead.c_rows = 0
+    while j < j1:
+        cols = min_index(NR, j1 - j)
+        if p.panels_b != NULL:
+            b = p.panels_b + j * p.k + k * NR
+        else:
+            b = panels
+            if fill:
+                p.fill_b(p.b, k, kc, j, cols, panels, NR)
+            if keep:
+                panels = panels + KC * NR
+        i = 0
+        fetched = 0
+        for group in range(groups):
+            n = rows * (group + 1) // groups - i
+            if p.locate_c != NULL:
+                ahead.c = p.locate_c(p.c, row + i, j)
+                ahead.c_rows = ceil_div(n, strides) if ahead.c != NULL else 0
+            if p.locate_b != NULL:
+                ahead.b_rows = 0
+                if fill and fetched < kc and j + NR < j1:
+                    ahead.b = p.locate_b(p.b, k + fetched, j + NR)
+                    ahead.b_rows = ceil_div(kc, groups * strides)
+                    fetched += ahead.b_rows * strides
+            if plain and cols == NR and ahead.c != NULL:
+                tile_product_ahead(<int> n, cols, kc, a + i * lda, lda, 1, b, NR,
+                                   <real_t *> ahead.c, p.c_stride, not first, &ahead)
+            else:
+                tile_product_ahead(<int> n, cols, kc, a + i * lda, lda, 1, b, NR, tile, NR, False,
+                                   &ahead)
+                p.store(p.c, row + i, n, j, cols, tile, first, last)
+            i += n
+        j += NR
+
+
+cdef void product_block(const product_t *p, index_t block, index_t k_begin, index_t k_end,
+                        real_t *scratch) noexcept nogil:
+    """One block of C, the sum over k_begin <= k < k_end."""
+    cdef real_t *tile = scratch
+    cdef real_t *panels = tile + MR * NR
+    cdef real_t *buffer
+    cdef const real_t *a
+    cdef index_t i0, i1, j0, j1, k = k_begin, kc, lda, band, bands, i, end
+    cdef bint keep = keeps_panels(p)
+    block_bounds(p, block, &i0, &i1, &j0, &j1)
+    buffer = panels + KC * (ceil_div(p.block_n, NR) * NR if keep else NR) + VL
+    bands = ceil_div(i1 - i0, p.band)
+    while k < k_end:
+        kc = min_index(KC, k_end - k)
+        i = i0
+        for band in range(bands):
+            end = i0 + (i1 - i0) * (band + 1) // bands
+            if p.prepare != NULL:
+                p.prepare(p.state, i, end, j0, j1, k, kc, band > 0)
+            if p.rows_a != NULL:
+                a = p.rows_a + i * p.ld_a + k
+                lda = p.ld_a
+            else:
+                p.fill_a(p.a, i, end - i, k, kc, buffer, LDA)
+                a = buffer
+                lda = LDA
+            product_band(p, a, lda, i, end - i, j0, j1, k, kc, panels, keep, band > 0,
+                         k == k_begin, k + kc == k_end, tile)
+            i = end
+        k += kc
