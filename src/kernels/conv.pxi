@@ -381,7 +381,7 @@ cdef void move_to_rows(void *state, index_t i0, index_t i1, index_t j0, index_t 
 cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
     """The product that computes one group; operands are set by conv_task."""
     p.k = c.taps * c.channels
-    p.rows_a = p.panels_b = NULL
+    p.rows_a = p.panels_b = p.rows_b = NULL
     p.locate_b = p.locate_c = NULL
     p.begins, p.ends = c.bias != NULL, c.relu
     if c.x.channels_last:
@@ -433,7 +433,7 @@ cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const 
     if c.x.channels_last:
         p.panels_b = packed
     else:
-        p.rows_a, p.ld_a = packed, weights_ld(c)
+        p.rows_a, p.ld_a, p.step_a = packed, weights_ld(c), 1
         if window.direct and c.taps == 1:
             p.locate_b, p.b_stride = locate_im2col_row, c.x.c
     product_block(&p, task % blocks_of(plan), 0, p.k, scratch)

@@ -43,10 +43,13 @@ cdef struct product_t:
     fill_t fill_a
     const void *a
     const real_t *rows_a    # instead of fill_a: rows that lie in memory as the kernel wants them,
-    index_t ld_a            # ld_a apart
+    index_t ld_a            # ld_a apart, their elements step_a
+    index_t step_a
     fill_t fill_b
     const void *b
     const real_t *panels_b  # instead of fill_b: all panels, packed [n / NR][k][NR]
+    const real_t *rows_b    # instead of fill_b where a panel has NR columns: B as it lies, or NULL
+    index_t ld_b
     store_t store
     const void *c
     locate_t locate_b       # or NULL; rows b_stride apart
@@ -147,22 +150,39 @@ cdef inline void micro_kernel_rows(const int nv, int mr, index_t kc, const real_
         micro_kernel(1, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
 
 
-cdef void tile_product_ahead(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
-                             index_t step, const real_t *b, index_t ldb, real_t *out,
-                             index_t ld, bint add, const ahead_t *ahead) noexcept nogil:
+# Two functions, so that in each the compiler knows which stride is 1.
+
+cdef void tile_of_rows(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
+                       const real_t *b, index_t ldb, real_t *out, index_t ld, bint add,
+                       const ahead_t *ahead) noexcept nogil:
+    """A's rows are contiguous."""
     if cols <= VL:
-        micro_kernel_rows(1, mr, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel_rows(1, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
     else:
-        micro_kernel_rows(2, mr, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel_rows(2, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
+
+
+cdef void tile_of_columns(int mr, index_t cols, index_t kc, const real_t *a, index_t step,
+                          const real_t *b, index_t ldb, real_t *out, index_t ld, bint add,
+                          const ahead_t *ahead) noexcept nogil:
+    """A's columns are contiguous."""
+    if cols <= VL:
+        micro_kernel_rows(1, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
+    else:
+        micro_kernel_rows(2, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
 
 
 cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
                               index_t step, const real_t *b, index_t ldb,
                               real_t *tile) noexcept nogil:
+    """tile (mr x cols, NR apart) = a b, A's rows (step = 1) or columns (row = 1) contiguous."""
     cdef ahead_t nothing
     nothing.b_rows = nothing.c_rows = nothing.b_stride = nothing.c_stride = 0
     nothing.b = nothing.c = NULL
-    tile_product_ahead(mr, cols, kc, a, row, step, b, ldb, tile, NR, False, &nothing)
+    if step == 1:
+        tile_of_rows(mr, cols, kc, a, row, b, ldb, tile, NR, False, &nothing)
+    else:
+        tile_of_columns(mr, cols, kc, a, step, b, ldb, tile, NR, False, &nothing)
 
 
 cdef enum:
@@ -217,15 +237,16 @@ cdef void block_bounds(const product_t *p, index_t block, index_t *i0, index_t *
     j1[0] = min_index(j0[0] + p.block_n, p.n)
 
 
-cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t row, index_t rows,
-                       index_t j0, index_t j1, index_t k, index_t kc, real_t *panels, bint keep,
+cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t step, index_t row,
+                       index_t rows, index_t j0, index_t j1, index_t k, index_t kc, real_t *panels, bint keep,
                        bint filled, bint first, bint last, real_t *tile) noexcept nogil:
     """One part, k ... k + kc, of the sums of a band of C: rows row ... row + rows, columns j0 ... j1.
 
     keep: each panel has its place in `panels`; filled: it is there already.
     """
     cdef const real_t *b
-    cdef index_t j = j0, cols, i, n, fetched, group, groups = ceil_div(rows, MR)
+    cdef real_t *out
+    cdef index_t j = j0, ldb = NR, ld, cols, i, n, fetched, group, groups = ceil_div(rows, MR)
     cdef index_t strides = ceil_div(kc, STRIDE)
     cdef bint fill = p.panels_b == NULL and not filled
     cdef bint plain = not (first and p.begins or last and p.ends)
@@ -237,8 +258,12 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
         cols = min_index(NR, j1 - j)
         if p.panels_b != NULL:
             b = p.panels_b + j * p.k + k * NR
+        elif p.rows_b != NULL and cols == NR:
+            b = p.rows_b + k * p.ld_b + j
+            ldb = p.ld_b
         else:
             b = panels
+            ldb = NR
             if fill:
                 p.fill_b(p.b, k, kc, j, cols, panels, NR)
             if keep:
@@ -257,11 +282,18 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                     ahead.b_rows = ceil_div(kc, groups * strides)
                     fetched += ahead.b_rows * strides
             if plain and cols == NR and ahead.c != NULL:
-                tile_product_ahead(<int> n, cols, kc, a + i * lda, lda, 1, b, NR,
-                                   <real_t *> ahead.c, p.c_stride, not first, &ahead)
+                out = <real_t *> ahead.c
+                ld = p.c_stride
             else:
-                tile_product_ahead(<int> n, cols, kc, a + i * lda, lda, 1, b, NR, tile, NR, False,
-                                   &ahead)
+                out = tile
+                ld = NR
+            if step == 1:
+                tile_of_rows(<int> n, cols, kc, a + i * lda, lda, b, ldb, out, ld,
+                             out != tile and not first, &ahead)
+            else:
+                tile_of_columns(<int> n, cols, kc, a + i * lda, step, b, ldb, out, ld,
+                                out != tile and not first, &ahead)
+            if out == tile:
                 p.store(p.c, row + i, n, j, cols, tile, first, last)
             i += n
         j += NR
@@ -274,7 +306,7 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
     cdef real_t *panels = tile + MR * NR
     cdef real_t *buffer
     cdef const real_t *a
-    cdef index_t i0, i1, j0, j1, k = k_begin, kc, lda, band, bands, i, end
+    cdef index_t i0, i1, j0, j1, k = k_begin, kc, lda, step = 1, band, bands, i, end
     cdef bint keep = keeps_panels(p)
     block_bounds(p, block, &i0, &i1, &j0, &j1)
     buffer = panels + KC * (ceil_div(p.block_n, NR) * NR if keep else NR) + VL
@@ -287,13 +319,14 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
             if p.prepare != NULL:
                 p.prepare(p.state, i, end, j0, j1, k, kc, band > 0)
             if p.rows_a != NULL:
-                a = p.rows_a + i * p.ld_a + k
+                a = p.rows_a + i * p.ld_a + k * p.step_a
                 lda = p.ld_a
+                step = p.step_a
             else:
                 p.fill_a(p.a, i, end - i, k, kc, buffer, LDA)
                 a = buffer
                 lda = LDA
-            product_band(p, a, lda, i, end - i, j0, j1, k, kc, panels, keep, band > 0,
+            product_band(p, a, lda, step, i, end - i, j0, j1, k, kc, panels, keep, band > 0,
                          k == k_begin, k + kc == k_end, tile)
             i = end
         k += kc

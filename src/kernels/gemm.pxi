@@ -186,9 +186,27 @@ cdef const real_t *locate_result(const void *matrix, index_t row, index_t col) n
     return c.data + row * c.row + col
 
 
-cdef void gemm_task(const product_t *p, index_t task, index_t a_batch, index_t b_batch,
-                    index_t c_batch, index_t addend_batch, real_t *scratch) noexcept nogil:
-    cdef index_t batch = task // blocks_of(p)
+cdef inline index_t padded(index_t n) noexcept nogil:
+    return ceil_div(n, VL) * VL
+
+
+include "gemm_thin.pxi"
+
+
+cdef inline bint lies_well(const dense_t *m, index_t size) noexcept nogil:
+    """Whether the micro-kernel may read a matrix of so many elements where it lies.
+
+    Rows or columns contiguous, few, and not so far apart that they share the sets of the cache.
+    """
+    cdef index_t distance = max_index(m.row, m.col) * <index_t> sizeof(real_t)
+    return (min_index(m.row, m.col) == 1 and size <= 16384
+            and (distance < 1024 or distance % 512 != 0))
+
+
+cdef void gemm_task(const product_t *p, bint thin, index_t task, index_t blocks, index_t a_batch,
+                    index_t b_batch, index_t c_batch, index_t addend_batch,
+                    real_t *scratch) noexcept nogil:
+    cdef index_t batch = task // blocks
     cdef product_t mine = p[0]
     cdef dense_t a = (<const dense_t *> p.a)[0], b = (<const dense_t *> p.b)[0]
     cdef dense_result_t c = (<const dense_result_t *> p.c)[0]
@@ -199,11 +217,14 @@ cdef void gemm_task(const product_t *p, index_t task, index_t a_batch, index_t b
     if c.addend != NULL:
         c.addend = c.addend + batch * addend_batch
     mine.a, mine.b, mine.c = &a, &b, &c
-    product_block(&mine, task % blocks_of(p), 0, p.k, scratch)
-
-
-cdef inline index_t padded(index_t n) noexcept nogil:
-    return ceil_div(n, VL) * VL
+    if thin:
+        thin_task(&mine, task % blocks, scratch)
+        return
+    if p.rows_a != NULL:
+        mine.rows_a = a.data
+    if p.rows_b != NULL:
+        mine.rows_b = b.data
+    product_block(&mine, task % blocks, 0, p.k, scratch)
 
 
 cdef inline index_t stride_of(cnp.ndarray array, int axis) noexcept:
@@ -218,8 +239,9 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     cdef dense_t left, right
     cdef dense_result_t result
     cdef index_t batch = 1, a_batch = 0, b_batch = 0, c_batch = 0, addend_batch = 0, tasks, task
-    cdef index_t per_thread
+    cdef index_t blocks, per_thread
     cdef int threads
+    cdef bint thin
     cdef workspace_t workspace
     cdef real_t *scratch
     p.m, p.n, p.k = out.shape[r], out.shape[q], a.shape[q]
@@ -249,28 +271,38 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
         result.addend_row, result.addend_col = result.addend_col, result.addend_row
     p.prepare = NULL
     p.fill_a, p.a, p.rows_a = fill_dense, &left, NULL
-    p.fill_b, p.b, p.panels_b = fill_dense, &right, NULL
+    p.fill_b, p.b, p.panels_b, p.rows_b = fill_dense, &right, NULL, NULL
     p.store, p.c = store_dense, &result
     p.locate_b = p.locate_c = NULL
-    if right.col == 1:
-        p.locate_b, p.b_stride = locate_dense, right.row
-    if result.col == 1 and alpha == 1:
-        p.locate_c, p.c_stride = locate_result, result.row
-    p.begins, p.ends = result.addend != NULL, result.relu
     threads = threads_for(batch * p.m * p.n * p.k // 16, n_threads)
-    choose_blocks(&p, True, batch, threads)
-    tasks = batch * blocks_of(&p)
-    per_thread = scratch_size(&p)
+    thin = is_thin(&p)
+    if thin:
+        blocks = thin_blocks(&p, batch, threads)
+        per_thread = THIN_SCRATCH
+    else:
+        if lies_well(&left, p.m * p.k):
+            p.rows_a, p.ld_a, p.step_a = left.data, left.row, left.col
+        if right.col == 1 and lies_well(&right, p.k * p.n):
+            p.rows_b, p.ld_b = right.data, right.row
+        elif right.col == 1:
+            p.locate_b, p.b_stride = locate_dense, right.row
+        if result.col == 1 and alpha == 1:
+            p.locate_c, p.c_stride = locate_result, result.row
+        p.begins, p.ends = result.addend != NULL, result.relu
+        choose_blocks(&p, True, batch, threads)
+        blocks = blocks_of(&p)
+        per_thread = scratch_size(&p)
+    tasks = batch * blocks
     threads = <int> min_index(threads, tasks)
     workspace = acquire(threads * per_thread * sizeof(real_t))
     scratch = <real_t *> workspace.data
     with nogil:
         if threads == 1:
             for task in range(tasks):
-                gemm_task(&p, task, a_batch, b_batch, c_batch, addend_batch, scratch)
+                gemm_task(&p, thin, task, blocks, a_batch, b_batch, c_batch, addend_batch, scratch)
         else:
             for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-                gemm_task(&p, task, a_batch, b_batch, c_batch, addend_batch,
+                gemm_task(&p, thin, task, blocks, a_batch, b_batch, c_batch, addend_batch,
                           scratch + threadid() * per_thread)
     release(workspace)
 

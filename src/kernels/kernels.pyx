@@ -44,6 +44,7 @@ cdef extern from "simd.h" nogil:
     real_t relu1(real_t x)
     real_t sqrt1(real_t x)
     real_t vsum(vec_t v)
+    void vsums(vec_t *v, int n)
     vec_t veven(vec_t a, vec_t b)
     vec_t vodd(vec_t a, vec_t b)
     vec_t vlower(vec_t a, vec_t b)
