@@ -15,13 +15,22 @@ from convnet.ops._fused import FUSED, activate, check_activation
 
 
 def _matrices(a: np.ndarray) -> np.ndarray:
-    """`a` itself where one axis of its matrices is contiguous, the other ascending; else a copy."""
-    row, col = a.strides[-2:]
-    item = a.itemsize
-    if col == item and (row > 0 or a.shape[-2] == 1):
+    """`a` itself where one axis of its matrices is contiguous, the other ascending; else a copy.
+
+    The copy has the contiguous axis that `a` nearly has: the kernels choose by it in which order they
+    sum, and the bits are those of any other array of the same order.
+    """
+    (rows, cols), (row, col), item = a.shape[-2:], a.strides[-2:], a.itemsize
+    if cols == 1:
+        fits = row == item or rows == 1
+    elif rows == 1:
+        fits = col == item
+    else:
+        fits = (col == item and row > 0) or (row == item and col > 0)
+    if fits:
         return a
-    if row == item and (col > 0 or a.shape[-1] == 1):
-        return a
+    if 0 < abs(row) < abs(col):
+        return np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)
     return np.ascontiguousarray(a)
 
 
