@@ -51,7 +51,7 @@ def test_changelog_knows_the_version():
 
 def test_nothing_is_required_but_numpy_and_safetensors(distribution):
     assert requirements(distribution) == {"numpy", "safetensors"}
-    extras = {"demo", "test", "bench", "peers", "cuda", "dev"}
+    extras = {"demo", "test", "examples", "docs", "bench", "peers", "cuda", "dev"}
     assert set(distribution.metadata.get_all("Provides-Extra")) == extras
     assert {"torch", "onnxruntime", "scipy", "onnx"} <= requirements(distribution, "peers")
 

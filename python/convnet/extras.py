@@ -1,15 +1,14 @@
-"""What of an extra a command needs; asked before anything heavy is imported."""
+"""What of an extra something needs; asked before anything heavy is imported."""
 
 from importlib.util import find_spec
 
 _NAMES = {"PIL": "Pillow"}  # where the module's name is not the distribution's
 
 
-def require(command: str, *modules: str, extra: str = "demo") -> None:
+def require(what: str, *modules: str, extra: str = "demo") -> None:
     """ImportError naming the extra unless all modules are installed."""
     missing = [_NAMES.get(m, m) for m in modules if find_spec(m) is None]
     if missing:
         raise ImportError(
-            f"convnet {command} needs {' and '.join(missing)}: "
-            f'pip install "convnet-kernels[{extra}]"'
+            f"{what} needs {' and '.join(missing)}: pip install \"convnet-kernels[{extra}]\""
         )
