@@ -224,7 +224,7 @@ def test_second_ctrl_c_ends_at_once(folder, tmp_path, monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(progress.Lines, "batch", batch)
-    monkeypatch.setattr(command, "evaluate", lambda *a: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(command, "outputs_of", lambda *a: os.kill(os.getpid(), signal.SIGINT))
     assert train(folder, tmp_path, "--model", "mlp") == 130
     assert "stopped" in capsys.readouterr().err
 
@@ -267,7 +267,7 @@ def test_bars_of_a_terminal(capsys):
         bars.batch(1, 50, 100, entry)
         bars.epoch({**entry, "test_accuracy": 0.5, "complete": True})
     text = " ".join(capsys.readouterr().out.split())
-    assert "loss 0.5000 accuracy 75.0 % 1,234 images/s test 50.0 %" in text
+    assert "loss 0.5000 accuracy 75.0 % 1,234 images/s test accuracy 50.0 %" in text
 
 
 def test_the_command_line_offers_the_models_there_are():

@@ -47,7 +47,7 @@ _LAZY = {
     "set_rng_state": "convnet.random",
     "tensor": "convnet.nn.tensor",
 }
-_SUBMODULES = ("check", "data", "nn", "optim")
+_SUBMODULES = ("check", "data", "nn", "optim", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `convnet info | head`
         sys.stderr.close()
         return 1
-    except (ValueError, OSError, ImportError, NotImplementedError) as error:
+    except (ValueError, ArithmeticError, OSError, ImportError, NotImplementedError) as error:
         print(f"convnet {options.command}: error: {error}", file=sys.stderr)
         return 2
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import convnet
-from convnet import optim
+from convnet import ops, optim
+from convnet.data import DataLoader, TensorDataset
 from convnet.threads import get_num_threads, set_num_threads
 from convnet.train import digits as data
 from convnet.train import plots
-from convnet.train.fit import Interrupt, accuracy, evaluate, fit
+from convnet.train.interrupt import Interrupt
+from convnet.train.loop import accuracy, fit, outputs_of
 from convnet.train.models import MODELS
-from convnet.train.progress import watcher
 
 WEIGHTS, HISTORY = "weights.safetensors", "history.json"
 METADATA = "convnet.train"  # the key of the model's kind in the weights file
@@ -46,25 +47,30 @@ def _train(options: argparse.Namespace) -> int:
         f"seed {options.seed}"
     )
     print(f"{digits.source}\n{settings}, {threads} thread{'s' if threads > 1 else ''}", flush=True)
+    inputs = data.as_input(digits.test_images)
+    loader = DataLoader(
+        TensorDataset(data.as_input(digits.train_images), digits.train_labels),
+        batch_size=options.batch_size,
+        shuffle=True,
+        generator=options.seed,
+    )
     with Interrupt() as stop:
-        with watcher(len(digits.train_images), options.epochs) as watch:
-            epochs = fit(
-                model,
-                optimizer,
-                digits,
-                epochs=options.epochs,
-                batch_size=options.batch_size,
-                seed=options.seed,
-                watcher=watch,
-                stop=stop,
-            )
+        history = fit(
+            model,
+            loader,
+            optimizer=optimizer,
+            epochs=options.epochs,
+            validation=DataLoader(TensorDataset(inputs, digits.test_labels), 250),
+            validation_name="test",
+            stop=stop,
+        )
         # One entry: safetensors writes several in an order that changes from run to run.
-        facts = {"model": options.model, "classes": digits.classes}
-        metadata = {METADATA: json.dumps(facts)}
+        kind = {"model": options.model, "classes": digits.classes}
+        metadata = {METADATA: json.dumps(kind)}
         convnet.save(model.state_dict(), out / WEIGHTS, metadata=metadata)
-        _, probabilities = evaluate(model, digits.test_images, digits.test_labels)
+        probabilities = ops.softmax(outputs_of(model, inputs))
         result = accuracy(probabilities, digits.test_labels)
-        history = {
+        facts = {
             "model": options.model,
             "optimizer": options.optimizer,
             "lr": rate,
@@ -73,11 +79,11 @@ def _train(options: argparse.Namespace) -> int:
             "data": digits.source,
             "stopped_early": stop.requested,
             "test_accuracy": result,
-            "epochs": epochs,
+            "epochs": history.entries,
             "convnet": _facts(),
         }
-        (out / HISTORY).write_text(json.dumps(history, indent=2) + "\n")
-        plots.learning_curves(epochs, out / CURVES, settings)
+        (out / HISTORY).write_text(json.dumps(facts, indent=2) + "\n")
+        history.plot(out / CURVES, settings)
         title = f"{options.model}: {100 * result:.1f} % of {len(digits.test_labels):,} test images"
         plots.confusion(
             digits.test_images, digits.test_labels, probabilities, out / CONFUSION, title

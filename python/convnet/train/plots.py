@@ -9,7 +9,7 @@ _TRAIN, _TEST = "#4c78a8", "#e45756"
 SHOWN = 30  # mistaken digits in the picture
 
 
-def _figure(width: float, height: float) -> Any:
+def figure_of(width: float, height: float) -> Any:
     """A figure that never asks for a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -19,30 +19,51 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def learning_curves(epochs: list[dict[str, Any]], path: str | Path, title: str) -> None:
-    """Loss and accuracy by epoch, of training and test, from the history's entries."""
-    figure = _figure(10, 4.2)
+def learning_curves(entries: list[dict[str, Any]], path: str | Path, title: str = "") -> None:
+    """A panel for the loss and for each metric, training and validation by epoch."""
+    names = [k.removeprefix("train_") for k in entries[0] if k.startswith("train_")]
+    others = [k[: -len("_loss")] for k in entries[0] if k.endswith("_loss") and k != "train_loss"]
+    figure = figure_of(5 * len(names), 4.2)
     figure.suptitle(title)
-    loss, accuracy = figure.subplots(1, 2)
-    x = [e["epoch"] for e in epochs]
-    for axes, name, scale, digits in ((loss, "loss", 1, ".4f"), (accuracy, "accuracy", 100, ".1f")):
-        for part, colour in (("train", _TRAIN), ("test", _TEST)):
-            y = [scale * e[f"{part}_{name}"] for e in epochs]
-            axes.plot(
-                x, y, "o-", color=colour, markersize=4, label=f"{part}, last {y[-1]:{digits}}"
-            )
+    x = [e["epoch"] for e in entries]
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        percent = name.endswith("accuracy")
+        scale, digits = (100, ".1f") if percent else (1, ".4f")
+        lines = {}
+        for part, colour in zip(("train", *others), (_TRAIN, _TEST), strict=False):
+            y = lines[part] = [scale * e[f"{part}_{name}"] for e in entries]
+            label = f"{part}, last {y[-1]:{digits}}"
+            axes.plot(x, y, "o-", color=colour, markersize=4, label=label)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)
-    loss.set_ylabel("cross-entropy (nats)")
-    loss.set_ylim(bottom=0)
-    lowest = min(min(e["train_accuracy"], e["test_accuracy"]) for e in epochs)
-    start = 10 * int(10 * lowest)
-    accuracy.set_ylabel("accuracy (%)" + (f", axis starts at {start}" if start else ""))
-    accuracy.set_ylim(start, 100)
-    loss.set_title("Loss (training: mean over the epoch, dropout on)", fontsize=10)
-    accuracy.set_title("Accuracy", fontsize=10)
+        if percent:
+            start = 10 * int(min(min(y) for y in lines.values()) / 10)
+            axes.set_ylabel(f"{name} (%)" + (f", axis starts at {start}" if start else ""))
+            axes.set_ylim(start, 100)
+        else:
+            axes.set_ylabel(name)
+            axes.set_ylim(bottom=0)
+        heading = "loss (training: mean over the epoch)" if name == "loss" else name
+        axes.set_title(heading.capitalize(), fontsize=10)
+    figure.savefig(path)
+
+
+def rate_search(search: Any, path: str | Path) -> None:
+    """Loss over learning rate, with the suggestion."""
+    figure = figure_of(6.5, 4.2)
+    axes = figure.subplots()
+    axes.plot(search.rates, search.losses, ".", color=_TRAIN, alpha=0.4, label="each step")
+    axes.plot(search.rates, search.smooth, color=_TRAIN, label="smoothed")
+    label = f"suggestion {search.suggestion:.2g}"
+    axes.axvline(search.suggestion, color=_TEST, linestyle="--", label=label)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.5 * float(search.smooth[: max(3, len(search.smooth) // 3)].max()))
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss")
+    axes.grid(alpha=0.3)
+    axes.legend()
     figure.savefig(path)
 
 
@@ -59,7 +80,7 @@ def confusion(
     classes = probabilities.shape[1]
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels, predicted), 1)
-    figure = _figure(13, 6.2)
+    figure = figure_of(13, 6.2)
     figure.suptitle(title)
     left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
     axes = left.subplots()

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 import convnet
-from convnet import nn
+from convnet import nn, ops
 from convnet.data.idx import read_idx
 from convnet.extras import require
 from convnet.train.command import METADATA
-from convnet.train.digits import SIZE
-from convnet.train.fit import probabilities_of
+from convnet.train.digits import SIZE, as_input
+from convnet.train.loop import outputs_of
 from convnet.train.models import MODELS
 
 BRIGHT = 127.5  # a mean brightness at the edge above this is paper, not ink
@@ -23,7 +23,7 @@ def main(options: argparse.Namespace) -> int:
     model = load_model(options.weights)
     for path in options.images:
         names, images, note = read_images(path)
-        probabilities = probabilities_of(model, images)
+        probabilities = ops.softmax(outputs_of(model, as_input(images)))
         for name, row in zip(names, probabilities, strict=True):
             first, second = np.argsort(-row, kind="stable")[:2]
             print(
