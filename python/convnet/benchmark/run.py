@@ -27,6 +27,9 @@ _GROUP = 5e-4  # seconds; shorter calls are timed several together
 _GROUPS = 40  # samples a visit
 QUIET = 0.02  # relative standard error of a median that ends a measurement
 NOISY = 0.05  # from which on it is reported
+# A copy this many times slower than at the best moment so far: another program uses the memory.
+# Medians do not show that when it lasts.
+DISTURBED = 1.2
 _GIVE_UP = 3  # failures in a row after which a peer is left out
 
 
@@ -56,6 +59,7 @@ class Variant:
     problem: str = ""
     unsupported: str = ""
     visits: list[list[float]] = field(default_factory=list)
+    faults: list[float] = field(default_factory=list)  # page faults a call, by visit
 
     def medians(self) -> list[float]:
         return [statistics.median(visit) for visit in self.visits]
@@ -77,6 +81,7 @@ class Variant:
         if self.unsupported:
             return {**found, "unsupported": self.unsupported}
         found |= {"seconds": self.seconds(), "noise": self.noise(), "error": self.worst}
+        found["page_faults"] = statistics.median(self.faults)
         return {**found, "samples": self.visits}
 
 
@@ -90,6 +95,7 @@ class Run:
         self.missing: dict[str, str] = {}
         self.limits: dict[int, dict[str, Any]] = {}
         self._failures: dict[str, int] = {}
+        self._quiet: dict[int, float] = {}  # a probe's least time so far, by threads
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for threads in self.plan.threads:
@@ -132,9 +138,11 @@ class Run:
         expected = work.expectations(task, inputs)
         del inputs
         variants = self._prepare(task, workers, expected)
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self._probe(workers[0])
         self._rounds([v for v in variants if not v.problem and not v.unsupported])
-        took = time.perf_counter() - began
+        took, after = time.perf_counter() - began, self._probe(workers[0])
+        quiet = self._quiet[threads] = min(before, after, self._quiet.get(threads, before))
+        disturbed = max(before, after) / quiet if quiet else 1.0
         for worker in workers:
             if worker.alive:
                 with contextlib.suppress(Failure):
@@ -145,10 +153,17 @@ class Run:
             "threads": threads,
             "flops": flops,
             "bytes": moved,
-            "noisy": any(v.visits and v.noise() > NOISY for v in variants),
+            "noisy": disturbed > DISTURBED or any(v.visits and v.noise() > NOISY for v in variants),
+            "disturbed": disturbed,
             "took": took,
             "peers": [v.as_dict() for v in variants],
         }
+
+    def _probe(self, ours: Worker) -> float:
+        """Seconds of a copy in convnet's process; 0 where it is gone."""
+        with contextlib.suppress(Failure):
+            return ours.ask("probe", self.plan.limit)["seconds"]
+        return 0.0
 
     def _prepare(self, task: Task, workers: list[Worker], expected: list[Any]) -> list[Variant]:
         parts = [(e.output, e.box) for e in expected]
@@ -214,6 +229,7 @@ class Run:
             groups=groups,
         )
         variant.visits.append(answer["seconds"])
+        variant.faults.append(answer["faults"])
         variant.estimate = min(variant.estimate, *answer["seconds"])
 
 

@@ -1,7 +1,8 @@
 """A peer's process: answers one line of JSON with another, and runs nothing of its own accord.
 
 start     threads, precision, device -> version, layouts
-limits                       -> what the machine can do (convnet's process alone)
+limits    dtype              -> what the machine can do (convnet's process alone)
+probe                        -> the time of a copy, which tells what else uses the memory now
 prepare   task, layouts, parts -> for each layout: a call's time, the algorithm, the parts of its
                              outputs that the runner will check; or why there is none
 time      layout, calls, groups -> the mean time of a call, for each group of calls
@@ -22,9 +23,15 @@ from typing import Any
 
 import numpy as np
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 from convnet.benchmark.peers import Unsupported
 
 _LONG = 1.0  # seconds; a call that takes longer is not run again to see how long it takes
+_PROBE = 32 << 20  # bytes
 _WARM_BELOW = 0.05  # seconds; such a call is run once, untimed, when its turn comes
 
 
@@ -34,6 +41,7 @@ class Server:
         self._peer: Any = None
         self._calls: dict[str, Callable[[], tuple]] = {}
         self._seconds: dict[str, float] = {}
+        self._copy: tuple[np.ndarray, np.ndarray] | None = None
 
     def start(self, threads: int, precision: str, device: str) -> dict[str, Any]:
         self._peer = importlib.import_module(self._name)
@@ -46,6 +54,16 @@ class Server:
         from convnet.benchmark import limits
 
         return limits.measure(dtype, self._threads)
+
+    def probe(self) -> dict[str, Any]:
+        if self._copy is None:
+            self._copy = np.zeros(_PROBE, np.uint8), np.ones(_PROBE, np.uint8)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            np.copyto(*self._copy)
+            times.append(time.perf_counter() - start)
+        return {"seconds": min(times)}
 
     def release(self) -> dict[str, Any]:
         self._calls.clear()
@@ -93,14 +111,19 @@ class Server:
         if self._seconds[layout] < _WARM_BELOW:
             run()
             self._wait()
-        each = range(calls)
+        each, faults = range(calls), _page_faults()
         for _ in range(groups):
             start = clock()
             for _ in each:
                 run()
             self._wait()
             found.append((clock() - start) / calls)
-        return {"seconds": found}
+        return {"seconds": found, "faults": (_page_faults() - faults) / (calls * groups)}
+
+
+def _page_faults() -> int:
+    """So far; 0 where the system does not tell."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt if resource else 0
 
 
 def _nothing() -> None:

@@ -195,7 +195,7 @@ _FAMILIES = {
 
 
 def _tensor(a: np.ndarray, images: bool, layout: str) -> torch.Tensor:
-    tensor = torch.from_numpy(a).to(_device)
+    tensor = torch.from_numpy(a).clone().to(_device)  # in memory that torch aligned
     if images and layout == "channels_last" and a.ndim == 4:
         return tensor.to(memory_format=torch.channels_last)
     return tensor
