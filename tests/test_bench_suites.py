@@ -68,7 +68,7 @@ def test_unknown_suite():
 @pytest.mark.parametrize("suite", SUITES)
 def test_suite_names_each_task_once(suite):
     tasks = tasks_of([suite], (), Request())
-    assert len({(t.name, t.direction) for t in tasks}) == len(tasks) > 0
+    assert len({(t.suite, t.name, t.direction) for t in tasks}) == len(tasks) > 0
     assert all(t.count >= 1 for t in tasks)
     for task in tasks:
         flops, moved = workloads.of(task).cost(task)

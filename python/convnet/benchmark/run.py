@@ -22,7 +22,8 @@ from convnet.benchmark.tasks import Task
 ROUNDS = 5  # visits of each variant, if calls are not very long
 _FEWEST = 3
 _LONGEST = 3.0  # seconds that a variant's calls may take before _FEWEST visits are enough
-_MOST = 15  # visits, while the noise is above QUIET
+_MOST = 15  # visits, while the noise is above QUIET,
+_PATIENCE = 3  # and while they have not taken this many times as long as was asked for
 _GROUP = 5e-4  # seconds; shorter calls are timed several together
 _GROUPS = 40  # samples a visit
 QUIET = 0.02  # relative standard error of a median that ends a measurement
@@ -199,9 +200,11 @@ class Run:
 
     def _rounds(self, variants: list[Variant]) -> None:
         """Visit all of them in turn, until each has enough visits and none is noisy."""
+        began = time.perf_counter()
         for number in range(_MOST):
             active = [v for v in variants if not v.problem and self._wants_more(v, number)]
-            if number >= ROUNDS and all(v.noise() < QUIET for v in active):
+            late = time.perf_counter() - began > _PATIENCE * self.plan.seconds * len(variants)
+            if number >= ROUNDS and (late or all(v.noise() < QUIET for v in active)):
                 return
             for variant in active:
                 if variant.problem:

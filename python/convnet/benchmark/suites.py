@@ -64,6 +64,16 @@ def _of_files(suite: str, batch: int, **files: str) -> Callable[[Request], list[
     return tasks
 
 
+def _own_gemm(request: Request) -> list[Task]:
+    """Products below 64^3, where calling costs as much as computing, are a group of their own."""
+    tasks = _gemm("gemm", shape_files.read(shape_files.FOLDER / "gemm.csv")[1], request)
+    small = [t.params["M"] * t.params["N"] * t.params["K"] < 64**3 for t in tasks]
+    return [
+        replace(t, suite="gemm small") if is_small else t
+        for t, is_small in zip(tasks, small, strict=True)
+    ]
+
+
 # Images that leave the caches of a core, and images that fit them.
 _LARGE, _SMALL = (32, 64, 56, 56), (2, 64, 28, 28)
 _POOLS = (
@@ -87,8 +97,8 @@ def _pool(request: Request) -> list[Task]:
     sizes = ("kernel_size", "stride", "padding")
     return [
         Task(
-            "pool",
-            name + suffix,
+            "pool" + suffix,
+            name,
             op,
             direction,
             request.dtype,
@@ -103,21 +113,21 @@ def _pool(request: Request) -> list[Task]:
 def _elementwise(request: Request) -> list[Task]:
     found = []
 
-    def add(name: str, op: str, direction: str, shape: tuple[int, ...], images: bool) -> None:
-        params = {"shape": shape}
-        found.append(Task("elementwise", name, op, direction, request.dtype, params, images=images))
+    def add(suffix: str, op: str, direction: str, shape: tuple[int, ...], images: bool) -> None:
+        suite, params = "elementwise" + suffix, {"shape": shape}
+        found.append(Task(suite, op, op, direction, request.dtype, params, images=images))
 
     for suffix, shape in _shapes(request):
         for op in (*activation.OPS, "batch_norm"):
             for direction in request.directions:
-                add(op + suffix, op, direction, shape, True)
+                add(suffix, op, direction, shape, True)
     for suffix, rows in (("", 4096), (" cached", 128)):
         for op in ("softmax", "log_softmax", "cross_entropy"):
             for direction in request.directions:
-                add(op + suffix, op, direction, (rows, 1000), False)
+                add(suffix, op, direction, (rows, 1000), False)
     for suffix, n in (("", 10_000_000), (" cached", 50_000)):
         for op in ("adam", "sgd"):
-            add(op + suffix, op, STEP, (n,), False)
+            add(suffix, op, STEP, (n,), False)
     return found
 
 
@@ -159,15 +169,20 @@ def _quick(request: Request) -> list[Task]:
     found = []
     for suite, name in _QUICK:
         found += [
-            replace(task, suite="quick", name=name if "/" in name else f"{suite} {name}", count=1)
+            replace(
+                task,
+                suite="quick",
+                name=name if name.startswith(suite) else f"{suite} {name}",
+                count=1,
+            )
             for task in SUITES[suite](request)
-            if task.name == name
+            if (task.suite, task.name) == (suite, name)
         ]
     return found
 
 
 SUITES: dict[str, Callable[[Request], list[Task]]] = {
-    "gemm": lambda r: _gemm("gemm", shape_files.read(shape_files.FOLDER / "gemm.csv")[1], r),
+    "gemm": _own_gemm,
     "mnist": _of_files("mnist", 64, _="mnist.csv"),
     "vgg16": _of_files("vgg16", 8, _="vgg16.csv"),
     "resnet50": _of_files("resnet50", 8, _="resnet50.csv"),
@@ -198,5 +213,7 @@ def tasks_of(names: Sequence[str], files: Sequence[str], request: Request) -> li
 
 
 def _sorted(tasks: list[Task]) -> list[Task]:
-    order = (*DIRECTIONS, STEP)
-    return sorted(tasks, key=lambda task: order.index(task.direction))
+    directions, suites = (*DIRECTIONS, STEP), list(dict.fromkeys(task.suite for task in tasks))
+    return sorted(
+        tasks, key=lambda task: (directions.index(task.direction), suites.index(task.suite))
+    )
