@@ -32,6 +32,20 @@ OPS = {name.format(rank): s for name, s in _BY_RANK.items() for rank in (1, 2, 3
         "x, w, b=None, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1"
     ),
     "conv_transpose2d_backward": None,
+    "conv_transpose1d": (
+        "x, w, b=None, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1"
+    ),
+    "conv_transpose1d_backward": None,
+    "conv_transpose3d": (
+        "x, w, b=None, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1"
+    ),
+    "conv_transpose3d_backward": None,
+    "interpolate": "x, size=None, scale_factor=None, mode='nearest', align_corners=False",
+    "interpolate_backward": None,
+    "l1_loss": "x, target, reduction='mean'",
+    "l1_loss_backward": None,
+    "smooth_l1_loss": "x, target, reduction='mean', beta=1.0",
+    "smooth_l1_loss_backward": None,
     "convolve": "x, w, mode='full'",
     "im2col": None,
     "col2im": None,
@@ -101,19 +115,30 @@ CLASSES = {
         "Parameter",
         "Module",
         "Sequential",
-        "Conv2d",
+        "ModuleList",
+        "ModuleDict",
         "Linear",
-        "MaxPool2d",
-        "AvgPool2d",
-        "AdaptiveAvgPool2d",
-        "ReLU",
-        "Sigmoid",
-        "Tanh",
         "Flatten",
+        "Unflatten",
+        "Identity",
         "Dropout",
-        "BatchNorm2d",
-        "CrossEntropyLoss",
-        "MSELoss",
+        "Dropout2d",
+        "Upsample",
+        *(
+            f"{layer}{rank}d"
+            for layer in (
+                "Conv",
+                "ConvTranspose",
+                "MaxPool",
+                "AvgPool",
+                "AdaptiveAvgPool",
+                "BatchNorm",
+            )
+            for rank in (1, 2, 3)
+        ),
+        *("ReLU", "LeakyReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax"),
+        *("CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss"),
+        *("MSELoss", "L1Loss", "SmoothL1Loss"),
     ],
     "convnet.optim": ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Optimizer"],
     "convnet.optim.lr_scheduler": [

@@ -128,6 +128,39 @@ LAYERS = [
     ("BatchNorm2d", (3,), {"momentum": None, "eps": 1e-3}, (4, 3, 5, 6)),
     ("BatchNorm2d", (3,), {"affine": True}, (2, 3, 1, 1)),
     ("BatchNorm2d", (3,), {"affine": False, "track_running_stats": False}, (4, 3, 5, 6)),
+    ("BatchNorm1d", (3,), {}, (5, 3)),
+    ("BatchNorm1d", (3,), {"momentum": 0.3}, (5, 3, 7)),
+    ("BatchNorm3d", (3,), {}, (2, 3, 4, 3, 2)),
+    ("Conv1d", (4, 6, 3), {"stride": 2, "padding": 1, "groups": 2}, (2, 4, 9)),
+    ("Conv1d", (4, 6, 5), {"padding": "same", "bias": False}, (4, 9)),
+    ("Conv2d", (4, 6, 3), {}, (4, 7, 8)),
+    ("Conv3d", (2, 3, (1, 2, 3)), {"padding": (0, 1, 2), "dilation": (1, 2, 1)}, (2, 2, 3, 5, 4)),
+    ("ConvTranspose1d", (4, 6, 3), {"stride": 2, "padding": 1, "output_padding": 1}, (2, 4, 9)),
+    ("ConvTranspose2d", (4, 6, 3), {}, (2, 4, 5, 6)),
+    ("ConvTranspose2d", (4, 6, (3, 2), 2, 1, 1), {"groups": 2, "bias": False}, (2, 4, 5, 6)),
+    ("ConvTranspose2d", (4, 6, 3), {"dilation": 2, "padding": (1, 2)}, (4, 5, 6)),
+    ("ConvTranspose3d", (2, 3, 2), {"stride": 2}, (1, 2, 2, 3, 4)),
+    ("MaxPool1d", (3,), {"stride": 2, "padding": 1}, (2, 3, 10)),
+    ("MaxPool1d", (2,), {}, (3, 10)),
+    ("MaxPool3d", (2,), {"ceil_mode": True}, (2, 3, 5, 4, 3)),
+    ("AvgPool1d", (3,), {"padding": 1, "count_include_pad": False}, (2, 3, 10)),
+    ("AvgPool3d", ((1, 2, 3),), {"divisor_override": 2}, (2, 3, 5, 4, 3)),
+    ("AdaptiveAvgPool1d", (4,), {}, (2, 3, 10)),
+    ("AdaptiveAvgPool3d", ((1, None, 2),), {}, (2, 3, 5, 4, 3)),
+    ("LeakyReLU", (0.2,), {}, (2, 3, 4)),
+    ("GELU", (), {}, (2, 3, 4)),
+    ("GELU", (), {"approximate": "tanh"}, (2, 3, 4)),
+    ("SiLU", (), {}, (2, 3, 4)),
+    ("Softmax", (), {"dim": 1}, (2, 3, 4)),
+    ("Softmax", (-1,), {}, (2, 3, 4)),
+    ("LogSoftmax", (1,), {}, (2, 3)),
+    ("Upsample", (), {"scale_factor": 2}, (2, 3, 4, 5)),
+    ("Upsample", ((7, 3),), {}, (2, 3, 4, 5)),
+    ("Upsample", (), {"scale_factor": (1.5, 2.5), "mode": "bilinear"}, (2, 3, 4, 5)),
+    ("Upsample", (), {"size": 9, "mode": "bilinear", "align_corners": True}, (2, 3, 4, 5)),
+    ("Upsample", (), {"scale_factor": 3, "mode": "linear"}, (2, 3, 4)),
+    ("Identity", (5,), {"whatever": 3}, (2, 3)),
+    ("Unflatten", (1, (2, 3)), {}, (4, 6, 2)),
 ]
 
 
@@ -137,7 +170,7 @@ def test_layer_is_torchs(name, args, options, shape, training):
     """Output, gradients, buffers, repr, in both memory formats and under cross_check."""
     torch = pytest.importorskip("torch")
     ours, theirs = torch_twin(lambda nn: getattr(nn, name)(*args, **options), "float64")
-    if name == "Conv2d" and options.get("padding") in ("same", "valid"):
+    if name.startswith("Conv") and options.get("padding") in ("same", "valid"):
         assert options["padding"] in repr(ours)
     else:
         assert BIAS.sub("", repr(ours)) == BIAS.sub("", repr(theirs))
@@ -195,6 +228,11 @@ def test_losses_are_torchs(reduction):
         ("CrossEntropyLoss", target, {"ignore_index": 2}),
         ("CrossEntropyLoss", target.astype(np.int32), {}),
         ("MSELoss", other, {}),
+        ("L1Loss", other, {}),
+        ("SmoothL1Loss", other, {}),
+        ("SmoothL1Loss", other, {"beta": 0.3}),
+        ("NLLLoss", target, {"ignore_index": 1}),
+        ("BCEWithLogitsLoss", rng.random(logits.shape), {}),
     ):
         a = nn.Tensor(logits, requires_grad=True)
         loss = getattr(nn, name)(reduction=reduction, **options)(a, nn.Tensor(second))
@@ -208,10 +246,24 @@ def test_losses_are_torchs(reduction):
         np.testing.assert_allclose(a.grad, b.grad, rtol=1e-12, atol=1e-15)
 
 
-def test_mse_gradient_of_the_target():
+def test_loss_of_probabilities_is_torchs():
+    torch = pytest.importorskip("torch")
+    p, t = np.random.default_rng(0).random((2, 5, 4))
+    a, b = nn.Tensor(p, requires_grad=True), torch.tensor(p, requires_grad=True)
+    loss, expected = nn.BCELoss()(a, nn.Tensor(t)), torch.nn.BCELoss()(b, torch.tensor(t))
+    loss.backward()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-13)
+    np.testing.assert_allclose(a.grad, b.grad, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient"), [(nn.MSELoss(), 4.0), (nn.L1Loss(), 1.0), (nn.SmoothL1Loss(), 1.0)]
+)
+def test_gradient_of_the_target(loss, gradient):
     x, t = (nn.Tensor(np.array([v]), requires_grad=True) for v in (3.0, 1.0))
-    nn.MSELoss()(x, t).backward()
-    assert (x.grad.item(), t.grad.item()) == (4.0, -4.0)
+    loss(x, t).backward()
+    assert (x.grad.item(), t.grad.item()) == (gradient, -gradient)
 
 
 @pytest.mark.parametrize(
@@ -423,6 +475,56 @@ def test_sequential():
     assert type(model.a) is nn.Flatten
 
 
+def test_module_lists_and_dicts_are_torchs():
+    torch = pytest.importorskip("torch")
+
+    def build(nn):
+        layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU()])
+        layers.append(nn.Tanh())
+        layers.insert(0, nn.Identity())
+        layers.extend([nn.Linear(2, 3)])
+        layers[3] = nn.Sigmoid()
+        del layers[4]
+        named = nn.ModuleDict({"a": layers, "b": nn.Conv2d(1, 2, 3)})
+        named["c"] = nn.Sequential(nn.ReLU()).extend([nn.Linear(1, 1), nn.Linear(1, 1)])
+        named["c"].insert(1, nn.Tanh())
+        del named["c"][0]
+        named.update({"d": nn.ReLU()})
+        assert type(named.pop("d")).__name__ == "ReLU"
+        assert "b" in named
+        assert "d" not in named
+        assert type(layers.pop(0)).__name__ == "Identity"
+        assert len(layers[1:]) == len(layers) - 1
+        return named
+
+    ours, theirs = build(nn), build(torch.nn)
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert [list(m.keys()) for m in (ours, theirs)] == [["a", "b", "c"]] * 2
+
+
+def test_dropout_of_channels():
+    convnet.manual_seed(0)
+    x = nn.Tensor(np.ones((20, 30, 4, 5), np.float32), requires_grad=True)
+    y = nn.Dropout2d(0.25)(x)
+    of_channels = y.data.reshape(600, 20)
+    assert (of_channels == of_channels[:, :1]).all()
+    assert set(np.unique(of_channels)) == {0.0, np.float32(4 / 3)}
+    assert abs((of_channels[:, 0] == 0).mean() - 0.25) < 0.06
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, y.data)
+    layer = nn.Dropout2d(0.25).eval()
+    assert layer(x) is x
+
+
+def test_transposed_convolution_to_a_size():
+    layer = nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1)
+    x = np.ones((1, 2, 5, 6), np.float32)
+    assert layer(x, output_size=(10, 11)).shape == (1, 3, 10, 11)
+    with pytest.raises(ValueError, match=r"output_size: expected at least \(9, 11\)"):
+        layer(x, output_size=(8, 11))
+
+
 def forgot_super():
     class Forgetful(nn.Module):
         def __init__(self):
@@ -455,6 +557,29 @@ X = np.ones((2, 3, 4, 4), np.float32)
         (lambda: nn.BatchNorm2d(2)(X), ValueError, "BatchNorm2d: expected 2 channels"),
         (lambda: nn.BatchNorm2d(3)(X[0]), ValueError, r"BatchNorm2d: expected \(N, C, H, W\)"),
         (lambda: nn.BatchNorm2d(3)(X[:1, :, :1, :1]), ValueError, "more than one value per ch"),
+        (lambda: nn.Conv2d(3, 4, 3, padding=-1), ValueError, "padding"),
+        (lambda: nn.Conv2d(3, 4, 3, padding=(1, 2, 3)), ValueError, "padding"),
+        (lambda: nn.Conv1d(3, 4, 3, stride=0), ValueError, "stride"),
+        (lambda: nn.Conv3d(3, 4, 3, dilation=0), ValueError, "dilation"),
+        (lambda: nn.Conv2d(3, 4, 2.5), TypeError, "kernel_size"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, padding="same"), ValueError, "padding: expected numb"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, output_padding=-1), ValueError, "output_padding"),
+        (lambda: nn.MaxPool2d(0), ValueError, "kernel_size"),
+        (lambda: nn.MaxPool1d(2, padding=-1), ValueError, "padding"),
+        (lambda: nn.MaxPool3d(2, dilation=0), ValueError, "dilation"),
+        (lambda: nn.AvgPool2d(2, stride=0), ValueError, "stride"),
+        (lambda: nn.AvgPool3d(2, divisor_override=0), ValueError, "divisor_override"),
+        (lambda: nn.AdaptiveAvgPool2d(0), ValueError, "output_size"),
+        (lambda: nn.GELU("erf"), ValueError, "approximate"),
+        (lambda: nn.Upsample(), ValueError, "give either size or scale_factor"),
+        (lambda: nn.Upsample(2, mode="bicubic"), ValueError, "mode"),
+        (lambda: nn.ModuleList([3]), TypeError, "ModuleList: expected Modules, got int"),
+        (lambda: nn.ModuleDict({"a": 3}), TypeError, "ModuleDict: expected Modules"),
+        (lambda: nn.L1Loss(reduction="max"), ValueError, "reduction"),
+        (lambda: nn.SmoothL1Loss(beta=-1), ValueError, "beta"),
+        (lambda: nn.BCEWithLogitsLoss(pos_weight=X), NotImplementedError, "no class weights"),
+        (lambda: nn.BCELoss()(X, nn.Parameter(X)), NotImplementedError, "no gradient of its targ"),
+        (lambda: nn.functional.dropout2d(X[0, 0]), ValueError, "input: expected"),
         (lambda: nn.CrossEntropyLoss(weight=X), NotImplementedError, "weight: Cross"),
         (lambda: nn.CrossEntropyLoss(label_smoothing=0.1), NotImplementedError, "label_smoothing"),
         (lambda: nn.CrossEntropyLoss()(X, X), NotImplementedError, "target: .* not probabilities"),

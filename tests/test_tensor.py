@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
-from convnet import nn
+from convnet import nn, optim
 from convnet.nn import Parameter, Tensor, no_grad, tensor
 
 
@@ -191,6 +191,47 @@ def test_memory_of_intermediate_results_goes_when_nothing_needs_it():
     assert seen() is None  # relu needs its result, not its argument
     z.sum().backward()
     assert x.grad.data.sum() == 1000
+
+
+IN_PLACE = [
+    ("x * w", "x.copy_(x + 1)"),
+    ("x * w", "x[0] = 3"),
+    ("x * w", "x.reshape(4).fill_(2)"),
+    ("x * w", "x.detach().mul_(2)"),
+    ("x * w", "x[1].zero_()"),
+    ("x * w", "w.add_(1)"),
+    ("w.exp()", "y.add_(1)"),
+    ("w.relu()", "y.detach().mul_(2)"),
+    ("nn.functional.linear(x, w)", "x.add_(1)"),
+    ("nn.functional.linear(x, w)", "optim.SGD([w], lr=0.1).step()"),
+    ("nn.functional.softmax(w)", "y.zero_()"),
+    ("nn.functional.mse_loss(w, x)", "x.add_(1)"),
+    ("x @ w", "x.sub_(1)"),
+]
+
+
+@pytest.mark.parametrize(("expression", "change"), IN_PLACE)
+def test_changes_in_place_before_backward_are_refused(expression, change):
+    w = tensor([[0.5, 1.5], [2.5, 3.5]], requires_grad=True)
+    names = {"nn": nn, "optim": optim, "x": tensor([[1.0, 2.0], [3.0, 4.0]]), "w": w}
+    y = names["y"] = eval(expression, names)
+    w.grad = np.ones((2, 2), np.float32)
+    with no_grad():
+        exec(change, names)
+    with pytest.raises(RuntimeError, match="changed in place since it was used"):
+        y.sum().backward()
+
+
+def test_changes_in_place_of_what_no_gradient_needs():
+    x, w = tensor([1.0, 2.0]), tensor([3.0, 4.0], requires_grad=True)
+    y = (w + x).relu()
+    x.add_(5)
+    z = y * 2
+    with no_grad():
+        w.add_(1)
+        z.add_(1)
+    z.sum().backward()
+    np.testing.assert_array_equal(w.grad, [2, 2])
 
 
 def test_nothing_is_recorded_without_need():

@@ -130,6 +130,8 @@ def _explicit(padding: Padding, rank: int, allowed: str) -> tuple[Sizes, Sizes]:
 
 
 _PADS = "a size of at least 0, one for each dimension, a (low, high) pair for each dimension"
+_MODES = ', "same", "valid" or "full"'
+_MODES_OF_POOLS = ', "same" or "valid"'
 
 
 def _pads(
@@ -154,8 +156,13 @@ def _pads(
     if mode == "full" and full:
         pads = tuple([d[i] * (m[i] - 1) for i in range(rank)])
         return pads, pads
-    modes = '"same", "valid" or "full"' if full else '"same" or "valid"'
-    return _explicit(padding, rank, f"{_PADS}, {modes}")
+    return _explicit(padding, rank, _PADS + (_MODES if full else _MODES_OF_POOLS))
+
+
+def check_padding(padding: Padding, rank: int, full: bool = True) -> None:
+    """TypeError or ValueError for what no input could be padded with; full: "full" is a mode."""
+    if padding not in ("same", "valid") and not (full and padding == "full"):
+        _explicit(padding, rank, _PADS + (_MODES if full else _MODES_OF_POOLS))
 
 
 def _does_not_fit(

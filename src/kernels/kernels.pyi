@@ -126,6 +126,26 @@ def avg_pool_backward(dy: np.ndarray, dx: np.ndarray, dims: PoolDims, n_threads:
 def adaptive_avg_pool(x: np.ndarray, y: np.ndarray, n_threads: int) -> None: ...
 def adaptive_avg_pool_backward(dy: np.ndarray, dx: np.ndarray, n_threads: int) -> None: ...
 
+# interpolate
+def interpolate(
+    x: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    row_weights: np.ndarray | None,
+    column_weights: np.ndarray | None,
+    n_threads: int,
+) -> None: ...
+def interpolate_backward(
+    dy: np.ndarray,
+    dx: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    row_weights: np.ndarray | None,
+    column_weights: np.ndarray | None,
+    n_threads: int,
+) -> None: ...
+
 # activation
 def relu(x: np.ndarray, y: np.ndarray, n_threads: int) -> None: ...
 def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, n_threads: int) -> None: ...
@@ -190,6 +210,17 @@ def bce_backward(
 def mse_loss(x: np.ndarray, target: np.ndarray, loss: np.ndarray, n_threads: int) -> None: ...
 def mse_loss_backward(
     x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray, n_threads: int
+) -> None: ...
+def smooth_l1_loss(
+    x: np.ndarray, target: np.ndarray, loss: np.ndarray, beta: float, n_threads: int
+) -> None: ...
+def smooth_l1_loss_backward(
+    x: np.ndarray,
+    target: np.ndarray,
+    scale: np.ndarray,
+    dx: np.ndarray,
+    beta: float,
+    n_threads: int,
 ) -> None: ...
 def sum_all(x: np.ndarray, total: np.ndarray, n_threads: int) -> None: ...
 

@@ -263,6 +263,46 @@ def mse_loss_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.
     pair_gradient(mse_loss_backward_run, x, target, scale, dx, n_threads)
 
 
+cdef void smooth_l1_loss_run(const real_t *x, const real_t *t, const real_t *c, real_t *loss,
+                             index_t n, real_t beta) noexcept nogil:
+    cdef vec_t d
+    cdef real_t half = 0.5, below = half / beta if beta > 0 else 0
+    cdef index_t i
+    for i in range(n // VL):
+        d = vabs(vload(x + VL * i) - vload(t + VL * i))
+        vstore(loss + VL * i,
+               vselect(vless(d, vsplat(beta)), d * d * vsplat(below), d - vsplat(half * beta)))
+
+
+def smooth_l1_loss(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, real_t beta, int n_threads):
+    """loss = d^2 / (2 beta) where d = |x - target| < beta, else d - beta/2."""
+    binary(smooth_l1_loss_run, x, target, loss, beta, n_threads)
+
+
+cdef void smooth_l1_loss_backward_run(const real_t *x, const real_t *t, const real_t *scale,
+                                      real_t *dx, index_t n, real_t beta) noexcept nogil:
+    cdef vec_t d, g
+    cdef real_t below = 1 / beta if beta > 0 else 0
+    cdef index_t i
+    for i in range(n // VL):
+        d = vload(x + VL * i) - vload(t + VL * i)
+        g = vselect(vless(vabs(d), vsplat(beta)), d * vsplat(below), vcopysign(vsplat(1), d))
+        g = vselect(vequal(d, vzero()), vzero(), vselect(vequal(d, d), g, d))
+        vstore(dx + VL * i, g * vload(scale + VL * i))
+
+
+def smooth_l1_loss_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
+                            real_t beta, int n_threads):
+    """dx = scale (x - target) / beta between -scale and scale; beta 0: its sign. scale is like x."""
+    cdef const real_t *px = pointer(x)
+    cdef const real_t *pt = pointer(target)
+    cdef const real_t *ps = pointer(scale)
+    cdef real_t *pdx = pointer(dx)
+    cdef index_t n = cnp.PyArray_SIZE(x)
+    with nogil:
+        elementwise(smooth_l1_loss_backward_run, px, pt, ps, pdx, n, beta, n_threads)
+
+
 # The sum of an array, in float64: chunks of CHUNK elements, then their sums in order ------------
 
 cdef enum:

@@ -267,6 +267,35 @@ def adaptive_avg_pool_backward(dy: np.ndarray, dx: np.ndarray) -> None:
     _kernels[dy.dtype].adaptive_avg_pool_backward(dy, dx, get_num_threads())
 
 
+# interpolate
+
+
+def interpolate(
+    x: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    row_weights: np.ndarray | None,
+    column_weights: np.ndarray | None,
+) -> None:
+    _kernels[x.dtype].interpolate(
+        x, y, rows, columns, row_weights, column_weights, get_num_threads()
+    )
+
+
+def interpolate_backward(
+    dy: np.ndarray,
+    dx: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    row_weights: np.ndarray | None,
+    column_weights: np.ndarray | None,
+) -> None:
+    _kernels[dy.dtype].interpolate_backward(
+        dy, dx, rows, columns, row_weights, column_weights, get_num_threads()
+    )
+
+
 # loss
 
 
@@ -332,6 +361,16 @@ def mse_loss(x: np.ndarray, target: np.ndarray, loss: np.ndarray) -> None:
 
 def mse_loss_backward(x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray) -> None:
     _kernels[x.dtype].mse_loss_backward(x, target, scale, dx, get_num_threads())
+
+
+def smooth_l1_loss(x: np.ndarray, target: np.ndarray, loss: np.ndarray, beta: float) -> None:
+    _kernels[x.dtype].smooth_l1_loss(x, target, loss, beta, get_num_threads())
+
+
+def smooth_l1_loss_backward(
+    x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray, beta: float
+) -> None:
+    _kernels[x.dtype].smooth_l1_loss_backward(x, target, scale, dx, beta, get_num_threads())
 
 
 def sum_all(x: np.ndarray, total: np.ndarray) -> None:

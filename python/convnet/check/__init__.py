@@ -11,7 +11,7 @@ from types import ModuleType
 
 from convnet.check.spec import OpSpec
 
-FAMILIES = ("gemm", "conv", "pool", "activation", "norm", "loss", "optim")
+FAMILIES = ("gemm", "conv", "pool", "interpolate", "activation", "norm", "loss", "optim")
 
 
 @cache

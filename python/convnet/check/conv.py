@@ -374,12 +374,30 @@ def _col2im(id: str, x: tuple[int, ...], options: dict[str, Any]) -> Case:
     return Case("col2im", id, {"cols": Array(cols, follows=""), "x_shape": x, **options})
 
 
+def _transposed_rank(rank: int) -> list[Case]:
+    extent, kernel = (2, 5, 7)[:rank], (2, 3, 3)[:rank]
+    if rank == 1:
+        extent, kernel = (30,), (4,)
+    x, w = (2, 6, *extent), (6, 4, *kernel)
+    options = {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2}
+    dims = conv_transpose_dims(x, w, 2, 1, 1, 1, 2, rank)
+    args = {"x": Array(x), "w": Array(w, follows="w"), **options}
+    dy = Array((2, 8, *dims.in_size))
+    op = f"conv_transpose{rank}d"
+    return [
+        Case(op, "groups", {**args, "b": Array((8,))}),
+        Case(f"{op}_backward", "groups", {**args, "dy": dy}),
+    ]
+
+
 CASES = [
     *(_forward(g) for g in GEOMETRIES),
     *(_backward(g) for g in GEOMETRIES),
     *_variants(),
     *_transposed(False),
     *_transposed(True),
+    *_transposed_rank(1),
+    *_transposed_rank(3),
     *(
         Case("convolve", f"{x} {w} {mode}", {"x": Array(x), "w": Array(w), "mode": mode})
         for (x, w), mode in product(

@@ -48,6 +48,18 @@ def _sum_all(a: dict[str, Any], eps: float, tiny: float) -> np.ndarray:
     return a["x"].size * EPS_REFERENCE * np.abs(a["x"]).sum()
 
 
+def _smooth_l1_bound(args: Any, expected: Any, eps: float, tiny: float) -> dict:
+    """Rounding of d = x - target, of beta and of the two forms, one of which may be taken for d."""
+    d, beta = np.abs(args["x"] - args["target"]), args["beta"]
+    size = np.maximum(np.abs(args["x"]), np.abs(args["target"]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return {"loss": 4 * eps * (expected["loss"] + np.minimum(d, size) + beta) + tiny}
+
+
+def _smooth_l1_backward_bound(args: Any, expected: Any, eps: float, tiny: float) -> dict:
+    return {"dx": 4 * eps * (np.abs(expected["dx"]) + np.abs(args["scale"])) + tiny}
+
+
 SPECS = {
     "cross_entropy": OpSpec(("loss",), _bound("loss", _cross_entropy)),
     "cross_entropy_backward": OpSpec(("dlogits",), _bound("dlogits", _cross_entropy_backward)),
@@ -60,6 +72,8 @@ SPECS = {
     "bce_backward": OpSpec(("dx",), ulps(6, "dx")),
     "mse_loss": OpSpec(("loss",), ulps(3, "loss")),
     "mse_loss_backward": OpSpec(("dx",), ulps(3, "dx")),
+    "smooth_l1_loss": OpSpec(("loss",), _smooth_l1_bound),
+    "smooth_l1_loss_backward": OpSpec(("dx",), _smooth_l1_backward_bound),
     "sum_all": OpSpec(("total",), _bound("total", _sum_all)),
 }
 
@@ -131,6 +145,17 @@ CASES = [
     *_pair_cases("bce_with_logits", None, None),
     *_pair_cases("bce", 0, 1),
     *_pair_cases("mse_loss", None, None),
+    *_pair_cases("l1_loss", None, None),
+    *_pair_cases("smooth_l1_loss", None, None),
+    *(
+        Case(
+            f"smooth_l1_loss{end}",
+            f"beta {beta}",
+            {"x": Array((9, 7)), "target": Array((9, 7)), **b},
+        )
+        for beta in (0.0, 0.3, 2)
+        for end, b in (("", {"beta": beta}), ("_backward", {"beta": beta, "dy": -0.5}))
+    ),
 ]
 
 _X = np.zeros((4, 3), np.float32)

@@ -72,10 +72,19 @@ class Arithmetic:
     if TYPE_CHECKING:
 
         @staticmethod
-        def result(data: Any, parents: tuple[Any, ...], backward: Any) -> Tensor: ...
+        def result(
+            data: Any,
+            parents: tuple[Any, ...],
+            backward: Any,
+            keeps: tuple[Any, ...] = (),
+            keeps_result: bool = False,
+        ) -> Tensor: ...
 
-    def _binary(self, other: Any, forward: Any, backward: Any) -> Any:
-        """forward(a, b); backward(dy, a, b) gives (da, db) before the sum over broadcast axes."""
+    def _binary(self, other: Any, forward: Any, backward: Any, keeps: bool = True) -> Any:
+        """forward(a, b); backward(dy, a, b) gives (da, db) before the sum over broadcast axes.
+
+        keeps : whether backward reads the elements of a and b
+        """
         a = self.data
         b = _operand(other, a)
         if b is NotImplemented:
@@ -92,8 +101,9 @@ class Arithmetic:
                     sum_to(db(), b) if other.requires_grad else None,
                 )
 
-            return self.result(y, (self, other), both)
-        return self.result(y, (self,), lambda dy: (sum_to(backward(dy, a, b)[0](), a),))
+            return self.result(y, (self, other), both, (self, other) if keeps else ())
+        kept = (self,) if keeps else ()
+        return self.result(y, (self,), lambda dy: (sum_to(backward(dy, a, b)[0](), a),), kept)
 
     def _reversed(self, other: Any, forward: Any, derivative: Any) -> Any:
         """forward(other, self) for an other that is no Tensor."""
@@ -102,15 +112,15 @@ class Arithmetic:
         if b is NotImplemented:
             return NotImplemented
         y = _from_integers(forward(b, a), a)
-        return self.result(y, (self,), lambda dy: (sum_to(derivative(dy, b, a), a),))
+        return self.result(y, (self,), lambda dy: (sum_to(derivative(dy, b, a), a),), (self,))
 
     def __add__(self, other: Any) -> Any:
-        return self._binary(other, np.add, lambda dy, a, b: (lambda: dy, lambda: dy))
+        return self._binary(other, np.add, lambda dy, a, b: (lambda: dy, lambda: dy), False)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Any:
-        return self._binary(other, np.subtract, lambda dy, a, b: (lambda: dy, lambda: -dy))
+        return self._binary(other, np.subtract, lambda dy, a, b: (lambda: dy, lambda: -dy), False)
 
     def __rsub__(self, other: Any) -> Any:
         return self._reversed(other, np.subtract, lambda dy, b, a: -dy)
@@ -168,7 +178,7 @@ class Arithmetic:
                 db = sum_to(ops.matmul(a2.swapaxes(-1, -2), dy), b2).reshape(b.shape)
             return da, db
 
-        return self.result(ops.matmul(a, b), (self, other), backward)
+        return self.result(ops.matmul(a, b), (self, other), backward, (self, other))
 
     def __rmatmul__(self, other: Any) -> Any:
         if not isinstance(other, np.ndarray):
@@ -189,19 +199,19 @@ class Arithmetic:
 
     def exp(self) -> "Tensor":
         y = np.exp(self.data)
-        return self.result(y, (self,), lambda dy: (dy * y,))
+        return self.result(y, (self,), lambda dy: (dy * y,), keeps_result=True)
 
     def log(self) -> "Tensor":
         a = self.data
-        return self.result(np.log(a), (self,), lambda dy: (dy / a,))
+        return self.result(np.log(a), (self,), lambda dy: (dy / a,), (self,))
 
     def sqrt(self) -> "Tensor":
         y = np.sqrt(self.data)
-        return self.result(y, (self,), lambda dy: (dy / (2 * y),))
+        return self.result(y, (self,), lambda dy: (dy / (2 * y),), keeps_result=True)
 
     def abs(self) -> "Tensor":
         a = self.data
-        return self.result(np.abs(a), (self,), lambda dy: (dy * np.sign(a),))
+        return self.result(np.abs(a), (self,), lambda dy: (dy * np.sign(a),), (self,))
 
     __abs__ = abs
 
@@ -218,19 +228,19 @@ class Arithmetic:
                 inside &= a <= max
             return (np.where(inside, dy, 0),)
 
-        return self.result(y, (self,), backward)
+        return self.result(y, (self,), backward, (self,))
 
     def relu(self) -> "Tensor":
         y = ops.relu(self.data)
-        return self.result(y, (self,), lambda dy: (ops.relu_backward(dy, y),))
+        return self.result(y, (self,), lambda dy: (ops.relu_backward(dy, y),), keeps_result=True)
 
     def sigmoid(self) -> "Tensor":
         y = ops.sigmoid(self.data)
-        return self.result(y, (self,), lambda dy: (ops.sigmoid_backward(dy, y),))
+        return self.result(y, (self,), lambda dy: (ops.sigmoid_backward(dy, y),), keeps_result=True)
 
     def tanh(self) -> "Tensor":
         y = ops.tanh(self.data)
-        return self.result(y, (self,), lambda dy: (ops.tanh_backward(dy, y),))
+        return self.result(y, (self,), lambda dy: (ops.tanh_backward(dy, y),), keeps_result=True)
 
     # Reductions: over all axes, or over dim (an int or several).
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from convnet.nn import functional as F  # noqa: N812 - as everyone writes it
 from convnet.nn import init
-from convnet.nn.conversion import check_device
+from convnet.nn.conversion import as_dtype, check_device
 from convnet.nn.module import Module
 from convnet.nn.parameter import Parameter
 from convnet.nn.tensor import Tensor, as_tensor
@@ -35,7 +35,7 @@ class _BatchNorm(Module):
         self.num_features = integer(num_features, "num_features", 1)
         self.eps, self.momentum = eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        dtype = dtype or np.float32
+        dtype = np.float32 if dtype is None else as_dtype(dtype)
         shape = (self.num_features,)
         for name, wanted in (("weight", affine), ("bias", affine and bias)):
             self.register_parameter(name, Parameter(np.empty(shape, dtype)) if wanted else None)
@@ -98,6 +98,18 @@ class _BatchNorm(Module):
         )
 
 
+class BatchNorm1d(_BatchNorm):
+    """(N, C) or (N, C, L) normalised by channel; see ops.batch_norm.
+
+    In training by the batch's own statistics, which also move the running ones; in evaluation by
+    the running ones. momentum=None makes these the plain mean over all batches.
+
+    weight, bias, running_mean, running_var : (C,)    num_batches_tracked : int64
+    """
+
+    layouts = {2: "(N, C)", 3: "(N, C, L)"}  # noqa: RUF012
+
+
 class BatchNorm2d(_BatchNorm):
     """Images normalised by channel: (N, C, H, W) -> the same; see ops.batch_norm.
 
@@ -108,3 +120,15 @@ class BatchNorm2d(_BatchNorm):
     """
 
     layouts = {4: "(N, C, H, W)"}  # noqa: RUF012
+
+
+class BatchNorm3d(_BatchNorm):
+    """Volumes normalised by channel: (N, C, D, H, W) -> the same; see ops.batch_norm.
+
+    In training by the batch's own statistics, which also move the running ones; in evaluation by
+    the running ones. momentum=None makes these the plain mean over all batches.
+
+    weight, bias, running_mean, running_var : (C,)    num_batches_tracked : int64
+    """
+
+    layouts = {5: "(N, C, D, H, W)"}  # noqa: RUF012

@@ -287,6 +287,7 @@ class Module:
         for name, tensor in own.items():
             if name in state_dict:
                 np.copyto(tensor.data, array_of(state_dict[name]), casting="same_kind")
+                tensor._version[0] += 1
         return LoadedKeys(missing, unexpected)
 
     # Text.

@@ -39,10 +39,18 @@ class Shaping:
         @staticmethod
         def result(data: Any, parents: tuple[Any, ...], backward: Any) -> Tensor: ...
 
+        _version: list[int]
+
+    def _view(self, data: Any, backward: Any) -> "Tensor":
+        """A result that shares the memory of this tensor, and the count of changes."""
+        t = self.result(data, (self,), backward)
+        t._version = self._version
+        return t
+
     def reshape(self, *shape: Any) -> "Tensor":
         """The elements, in logical order, in another shape; one entry may be -1."""
         old = self.data.shape
-        return self.result(self.data.reshape(_sizes(shape)), (self,), lambda dy: (dy.reshape(old),))
+        return self._view(self.data.reshape(_sizes(shape)), lambda dy: (dy.reshape(old),))
 
     view = reshape
 
@@ -60,6 +68,12 @@ class Shaping:
             length *= k
         return self.reshape((*shape[:start], length, *shape[end + 1 :]))
 
+    def unflatten(self, dim: int, sizes: Any) -> "Tensor":
+        """Axis dim as several; one of sizes may be -1."""
+        shape = self.data.shape
+        at = dim % max(1, len(shape))
+        return self.reshape((*shape[:at], *sizes, *shape[at + 1 :]))
+
     def permute(self, *dims: Any) -> "Tensor":
         """The axes in another order."""
         order = _sizes(dims)
@@ -67,19 +81,17 @@ class Shaping:
             raise ValueError(f"permute: expected {self.data.ndim} axes, got {order}")
         y = self.data.transpose(order)
         back = np.argsort([d % len(order) for d in order])
-        return self.result(y, (self,), lambda dy: (dy.transpose(back),))
+        return self._view(y, lambda dy: (dy.transpose(back),))
 
     def transpose(self, dim0: int, dim1: int) -> "Tensor":
         """Two axes swapped."""
-        return self.result(
-            self.data.swapaxes(dim0, dim1), (self,), lambda dy: (dy.swapaxes(dim0, dim1),)
-        )
+        return self._view(self.data.swapaxes(dim0, dim1), lambda dy: (dy.swapaxes(dim0, dim1),))
 
     def t(self) -> "Tensor":
         """The transpose of a matrix; fewer axes stay as they are."""
         if self.data.ndim > 2:
             raise ValueError(f"t: expected at most 2 axes, got shape {self.data.shape}")
-        return self.result(self.data.T, (self,), lambda dy: (dy.T,))
+        return self._view(self.data.T, lambda dy: (dy.T,))
 
     @property
     def T(self) -> "Tensor":  # noqa: N802 - torch's and NumPy's name
@@ -107,7 +119,7 @@ class Shaping:
         def backward(dy: np.ndarray) -> tuple[Any]:
             return (dy.sum(axes, keepdims=True).reshape(shape),)
 
-        return self.result(np.broadcast_to(self.data, full), (self,), backward)
+        return self._view(np.broadcast_to(self.data, full), backward)
 
     def contiguous(self) -> Any:
         """itself: operations take any memory order."""
@@ -124,7 +136,10 @@ class Shaping:
                 np.add.at(dx, key, dy)
             return (dx,)
 
-        return self.result(a[key], (self,), backward)
+        y = a[key]
+        if _is_basic(key) and isinstance(y, np.ndarray):
+            return self._view(y, backward)
+        return self.result(y, (self,), backward)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._check_in_place()  # type: ignore[attr-defined]

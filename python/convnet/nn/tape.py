@@ -29,10 +29,13 @@ _numbers = count()
 class Node:
     """How one result came about. An edge is a Node, a leaf Tensor, or None (needs no gradient)."""
 
-    __slots__ = ("backward", "edges", "gradient", "number")
+    __slots__ = ("backward", "edges", "gradient", "number", "versions")
 
-    def __init__(self, edges: tuple[Any, ...], backward: Backward) -> None:
+    def __init__(
+        self, edges: tuple[Any, ...], backward: Backward, versions: list[tuple[list[int], int]]
+    ) -> None:
         self.edges = edges
+        self.versions = versions  # of what backward reads: where it stands, what it was
         self.backward: Backward | None = backward
         self.number = next(_numbers)
         self.gradient: Any = None
@@ -49,6 +52,13 @@ def run_backward(root: Node, gradient: np.ndarray, retain_graph: bool) -> None:
             dy, node.gradient = node.gradient, None
             if dy is None:
                 continue
+            for version, then in node.versions:
+                if version[0] != then:
+                    raise RuntimeError(
+                        "backward: a tensor that this gradient needs was changed in place since it "
+                        "was used (by add_, copy_, an assignment to its elements or an optimizer's "
+                        "step); change it after backward(), or change a clone()"
+                    )
             for edge, d in zip(node.edges, node.backward(dy), strict=True):  # type: ignore[misc]
                 if edge is None or d is None:
                     continue

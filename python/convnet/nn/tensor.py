@@ -30,7 +30,8 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
     A shape, dtype and element are the array's. Comparisons give Tensors of bools.
     """
 
-    __slots__ = ("__weakref__", "_data", "_grad", "_node", "requires_grad")
+    # _version: how often the elements were changed in place, in a list that views share.
+    __slots__ = ("__weakref__", "_data", "_grad", "_node", "_version", "requires_grad")
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
@@ -43,6 +44,7 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         self._grad: Tensor | None = None
         self.requires_grad = bool(requires_grad)
         self._node: tape.Node | None = None
+        self._version = [0]
 
     @staticmethod
     def of(array: Any) -> "Tensor":
@@ -50,17 +52,25 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         t = Tensor.__new__(Tensor)
         t._data = array if type(array) is np.ndarray else np.asarray(array)
         t._grad = t._node = None
+        t._version = [0]
         t.requires_grad = False
         return t
 
     @staticmethod
     def result(
-        data: Any, parents: tuple["Tensor", ...], backward: Callable[[np.ndarray], Any]
+        data: Any,
+        parents: tuple["Tensor", ...],
+        backward: Callable[[np.ndarray], Any],
+        keeps: tuple["Tensor", ...] = (),
+        keeps_result: bool = False,
     ) -> "Tensor":
         """A Tensor computed from parents.
 
         backward(dy) gives the gradients of the parents, in their order, from dy, the gradient of
         data; None where none is needed. It is recorded if any parent requires a gradient.
+
+        keeps : Tensors whose elements backward will read, keeps_result : that it reads data. It is
+        refused if these were changed in place in between.
         """
         t = Tensor.of(data)
         if tape.enabled.get():
@@ -68,7 +78,10 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
                 if p.requires_grad:
                     t.requires_grad = True
                     edges = tuple([(p._node or p) if p.requires_grad else None for p in parents])
-                    t._node = tape.Node(edges, backward)
+                    if keeps_result:
+                        keeps = (*keeps, t)
+                    versions = [(k._version, k._version[0]) for k in keeps]
+                    t._node = tape.Node(edges, backward, versions)
                     break
         return t
 
@@ -214,7 +227,9 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
 
     def detach(self) -> "Tensor":
         """The same array without its history."""
-        return Tensor.of(self._data)
+        t = Tensor.of(self._data)
+        t._version = self._version
+        return t
 
     def clone(self) -> "Tensor":
         """A copy, through which gradients flow."""

@@ -20,6 +20,7 @@ class Unrecorded:
     data: np.ndarray
     requires_grad: bool
     of: Any
+    _version: list[int]
 
     def _compared(self, ufunc: np.ufunc, other: Any) -> Any:
         other = _plain(other)
@@ -75,11 +76,13 @@ class Unrecorded:
     # In place.
 
     def _check_in_place(self) -> None:
+        """RuntimeError where the tape forbids the change; else the change is counted."""
         if self.requires_grad and tape.enabled.get():
             raise RuntimeError(
                 "a tensor that requires a gradient cannot be changed in place while operations are "
                 "recorded; do it within nn.no_grad()"
             )
+        self._version[0] += 1
 
     def _in_place(self, ufunc: np.ufunc, other: Any) -> Any:
         self._check_in_place()

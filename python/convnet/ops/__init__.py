@@ -42,8 +42,12 @@ from convnet.ops.conv import (
     conv3d_backward,
 )
 from convnet.ops.conv_transpose import (
+    conv_transpose1d,
+    conv_transpose1d_backward,
     conv_transpose2d,
     conv_transpose2d_backward,
+    conv_transpose3d,
+    conv_transpose3d_backward,
 )
 from convnet.ops.convolve import (
     convolve,
@@ -58,6 +62,10 @@ from convnet.ops.im2col import (
     col2im,
     im2col,
 )
+from convnet.ops.interpolate import (
+    interpolate,
+    interpolate_backward,
+)
 from convnet.ops.loss import (
     bce,
     bce_backward,
@@ -65,10 +73,14 @@ from convnet.ops.loss import (
     bce_with_logits_backward,
     cross_entropy,
     cross_entropy_backward,
+    l1_loss,
+    l1_loss_backward,
     mse_loss,
     mse_loss_backward,
     nll_loss,
     nll_loss_backward,
+    smooth_l1_loss,
+    smooth_l1_loss_backward,
 )
 from convnet.ops.norm import (
     batch_norm,
@@ -120,8 +132,12 @@ __all__ = [
     "conv2d_backward",
     "conv3d",
     "conv3d_backward",
+    "conv_transpose1d",
+    "conv_transpose1d_backward",
     "conv_transpose2d",
     "conv_transpose2d_backward",
+    "conv_transpose3d",
+    "conv_transpose3d_backward",
     "convolve",
     "cross_entropy",
     "cross_entropy_backward",
@@ -137,6 +153,10 @@ __all__ = [
     "global_avg_pool3d",
     "global_avg_pool3d_backward",
     "im2col",
+    "interpolate",
+    "interpolate_backward",
+    "l1_loss",
+    "l1_loss_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",
@@ -160,6 +180,8 @@ __all__ = [
     "sigmoid_backward",
     "silu",
     "silu_backward",
+    "smooth_l1_loss",
+    "smooth_l1_loss_backward",
     "softmax",
     "softmax_backward",
     "tanh",

@@ -231,11 +231,11 @@ def _pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray]:
     return x, same_format(target, x)
 
 
-def _pair_loss(function: str, x: Any, target: Any, reduction: Any) -> Any:
+def _pair_loss(function: str, x: Any, target: Any, reduction: Any, *parameters: float) -> Any:
     x, target = _pair(x, target, reduction)
     loss = np.empty_like(x)
     if x.size:
-        getattr(backend.active(), function)(x, target, loss)
+        getattr(backend.active(), function)(x, target, loss, *parameters)
     return _reduce(loss, reduction, x.size)
 
 
@@ -292,3 +292,47 @@ def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
 def mse_loss_backward(x: Any, target: Any, reduction: str = "mean", dy: Any = 1.0) -> np.ndarray:
     """dx = dloss * 2 (x - target); dloss as in bce_with_logits_backward."""
     return _pair_loss_backward("mse_loss_backward", x, target, reduction, dy)
+
+
+def _beta(beta: Any) -> float:
+    if isinstance(beta, bool) or not isinstance(beta, (int, float, np.number)):
+        raise TypeError(f"beta: expected a number, got {beta!r}")
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"beta: expected a number of at least 0, got {beta!r}")
+    return float(beta)
+
+
+def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
+    """loss = d^2 / (2 beta) where d = |x - target| < beta, else d - beta/2; beta 0 is l1_loss.
+
+    x, target : one shape, one type    ->    a scalar, or for "none" like x. Girshick 2015 (Fast
+    R-CNN); times beta it is Huber's loss.
+    """
+    return _pair_loss("smooth_l1_loss", x, target, reduction, _beta(beta))
+
+
+def smooth_l1_loss_backward(
+    x: Any, target: Any, reduction: str = "mean", beta: float = 1.0, dy: Any = 1.0
+) -> np.ndarray:
+    """dx = dloss * (x - target) / beta, between -dloss and dloss; see bce_with_logits_backward."""
+    beta = _beta(beta)
+    x, target = _pair(x, target, reduction)
+    scale = _scale(dy, reduction, x.size, x.shape, x.dtype)
+    dx = np.empty_like(x)
+    if x.size:
+        scale = same_format(scale, x) if scale.ndim == x.ndim else np.full_like(x, scale)
+        backend.active().smooth_l1_loss_backward(x, target, scale, dx, beta)
+    return dx
+
+
+def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
+    """loss = |x - target|.
+
+    x, target : one shape, one type    ->    a scalar, or for "none" like x.
+    """
+    return smooth_l1_loss(x, target, reduction, 0.0)
+
+
+def l1_loss_backward(x: Any, target: Any, reduction: str = "mean", dy: Any = 1.0) -> np.ndarray:
+    """dx = dloss * sign(x - target), 0 where they are equal; dloss: bce_with_logits_backward."""
+    return smooth_l1_loss_backward(x, target, reduction, 0.0, dy)

@@ -85,6 +85,7 @@ class Optimizer:
                     )
                 kept = writable(data)
                 self.update(kept, same_format(dense(grad), kept), self._state_of(p, kept), group)
+                p._version[0] += 1
                 if kept is not data:
                     data[...] = kept
         return loss

@@ -36,6 +36,10 @@ from convnet.backends.reference.gemm import (
     gemm,
     sum_rows,
 )
+from convnet.backends.reference.interpolate import (
+    interpolate,
+    interpolate_backward,
+)
 from convnet.backends.reference.loss import (
     bce,
     bce_backward,
@@ -47,6 +51,8 @@ from convnet.backends.reference.loss import (
     mse_loss_backward,
     nll_loss,
     nll_loss_backward,
+    smooth_l1_loss,
+    smooth_l1_loss_backward,
     sum_all,
 )
 from convnet.backends.reference.norm import (
@@ -98,6 +104,8 @@ __all__ = [
     "gelu_backward",
     "gemm",
     "im2col",
+    "interpolate",
+    "interpolate_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "log_softmax",
@@ -116,6 +124,8 @@ __all__ = [
     "sigmoid_backward",
     "silu",
     "silu_backward",
+    "smooth_l1_loss",
+    "smooth_l1_loss_backward",
     "softmax",
     "softmax_backward",
     "sum_all",

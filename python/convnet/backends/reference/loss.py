@@ -93,6 +93,22 @@ def mse_loss_backward(x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: 
 
 
 @quiet
+def smooth_l1_loss(x: np.ndarray, target: np.ndarray, loss: np.ndarray, beta: float) -> None:
+    """beta 0 is |x - target|."""
+    d = np.abs(x - target)
+    loss[...] = np.where(d < beta, d * d / 2 / max(beta, 1e-300), d - beta / 2)
+
+
+@quiet
+def smooth_l1_loss_backward(
+    x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray, beta: float
+) -> None:
+    """scale is like x."""
+    d = x - target
+    dx[...] = np.where(np.abs(d) < beta, d / max(beta, 1e-300), np.sign(d)) * scale
+
+
+@quiet
 def sum_all(x: np.ndarray, total: np.ndarray) -> None:
     """total, 0-d float64: the sum of all elements, in float64."""
     total[...] = x.sum(dtype=np.float64)
