@@ -2,50 +2,43 @@
 #
 #   dw = G' [ sum over tiles of (A dy A') * (B'xB) ] G
 #
-#   x tile 6x6   --B'xB-->   V[36][tile][C]  --.
-#                                               >--  P[task][36][MR][NR]  --G'PG-->  dw
-#   dy tile mxm  --AdyA'-->  D[36][tile][K]  --'     summed over tiles
+#   x tile 6x6   --B'xB-->   V[block][36][tile][WIDE]  --.
+#                                                         >--  P[36][filter][channel]  --G'PG-->  dw
+#   dy tile mxm  --AdyA'-->  D[block][36][tile][WIDE]  --'     summed over tiles
 #
-# Both operands already have the tiles as rows: the micro-kernel reads D's columns and V's rows where
-# they lie. A task is MR filters by NR channels, all 36 points: its sums are one block of 64 KB, and
-# where all tiles fit into one block of tiles they never leave the cache.
+# Both operands already have the tiles as rows: the micro-kernel reads D's columns and V's rows where they
+# lie, in blocks of WIDE filters and channels that are contiguous in memory.
 #
-# The sum over tiles runs block after block in one order; blocks depend on the shape alone, and the
-# threads share each block: they split its channels and filters (transforms), then its tasks.
+# Two orders. Where V and D of all tiles fit in ONE_GROUP, a task is WIDE or 2 WIDE filters by WIDE
+# channels: its P stays in the cache and becomes dw at once. Otherwise groups of tiles follow one another;
+# a task is a point and WIDE filters, whose P, V and D stay in the cache while P is added to, and dw is
+# formed after the last group. P, and V with D, are kept within bounds by doing some filters and some
+# channels at a time: each such part of dw goes through all tiles by itself.
+#
+# Why blocks of 64: a tile of 14 x 32 alone reads 0.25 bytes from L3 a multiply-add, and one core gets
+# 0.24 (C256 14x14, batch 8: 9.2 ms; in blocks 5.1).
+#
+# Groups depend on the shape alone, so that the bits do not depend on the number of threads.
 
 cdef enum:
-    ONE_BLOCK = 10 << 20     # bytes of V and D up to which all tiles are one block
-    SOME_TILES = 2 << 20     # bytes of V and D of a block otherwise
-    SUMS = 10 << 20          # bytes of P; more filters are done in turns
+    WIDE = 64
+    FEW_TILES = 64           # up to which a task of one group is WIDE filters; twice that otherwise
+    ONE_GROUP = 10 << 20     # bytes of V and D up to which all tiles are one group
+    SOME_TILES = 1 << 20     # at least so many in a group otherwise
+    MOST_TILES = 8 << 20     # and at most
+    SUMS = 10 << 20          # bytes of P
 
 cdef struct winograd_grad_t:
     const weight_grad_t *g
     winograd_t w                     # V's side; w.products is D
-    index_t ld_d, d_point
-    index_t filters, first_filter    # of this turn
-    index_t tasks, across            # across: tasks with the same filters. Neighbours share V's
-                                     # columns, the wider operand: it stays in L2, D streams by
-    real_t *sums                     # P; NULL where tasks finish at once
-    index_t row0, row1               # of tiles, of the current block
-    bint first, last
-
-
-cdef inline void gradient_line(const int m, const vec_t *y, index_t step, vec_t *o,
-                               index_t o_step) noexcept nogil:
-    """o = A y, m outputs to six points."""
-    cdef real_t two = 2, four = 4, eight = 8
-    cdef vec_t even = y[0], odd = y[step], even2 = y[0], odd2 = two * y[step]
-    if m == 4:
-        even = even + y[2 * step]
-        odd = odd + y[3 * step]
-        even2 = even2 + four * y[2 * step]
-        odd2 = odd2 + eight * y[3 * step]
-    o[0] = y[0]
-    o[o_step] = even + odd
-    o[2 * o_step] = even - odd
-    o[3 * o_step] = even2 + odd2
-    o[4 * o_step] = even2 - odd2
-    o[5 * o_step] = y[(m - 1) * step]
+    index_t d_point, d_block
+    index_t filter, filters, channel, channels   # this part of dw
+    index_t most_filters, most_channels          # of any part
+    real_t *sums                                 # P of all tasks
+    index_t p_point
+    bint at_once                     # one group of tiles
+    index_t task_filters             # then
+    index_t row0, row1               # of tiles, of the current group
 
 
 cdef inline void transform_gradient(const int m, const real_t *t, index_t pitch, real_t *d,
@@ -65,34 +58,15 @@ cdef inline void transform_gradient(const int m, const real_t *t, index_t pitch,
             vstore(d + (i * SIX + j) * d_point, o[j])
 
 
-cdef inline void taps_line(const int r, const vec_t *p, index_t step, vec_t *o,
-                           index_t o_step) noexcept nogil:
-    """o = G' p, six points to r taps."""
-    cdef real_t two = 2, four = 4, eight = 8, sixteen = 16
-    cdef real_t quarter = 0.25, sixth = -1.0 / 6, small = 1.0 / 24
-    cdef vec_t a = sixth * (p[step] + p[2 * step]), b = sixth * (p[step] - p[2 * step])
-    cdef vec_t c = small * (p[3 * step] + p[4 * step]), e = small * (p[3 * step] - p[4 * step])
-    o[0] = quarter * p[0] + a + c
-    o[o_step] = b + two * e
-    if r == 3:
-        o[2 * o_step] = a + four * c + p[5 * step]
-    else:
-        o[2 * o_step] = a + four * c
-        o[3 * o_step] = b + eight * e
-        o[4 * o_step] = a + sixteen * c + p[5 * step]
-
-
-cdef void gradient_transforms(const winograd_grad_t *q, index_t part, index_t parts,
-                              real_t *t) noexcept nogil:
-    """V and D of the current block, part of the groups of VL channels and filters."""
+cdef void gradient_input(const winograd_grad_t *q, index_t part, index_t parts,
+                         real_t *t) noexcept nogil:
+    """D of the current group, part of the groups of VL filters."""
     cdef const winograd_t *p = &q.w
     cdef const conv_t *c = p.c
     cdef index_t groups = ceil_div(q.filters, VL), group, row, end, n, first, i, j
     cdef real_t *d
     cdef plane_t plane
-    flush_denormals()
-    winograd_input(p, q.row0, q.row1, part, parts, t)
-    plane.image, plane.channels = &c.y, q.first_filter + q.filters
+    plane.image, plane.channels = &c.y, q.filter + q.filters
     plane.height, plane.width = c.axis[1].n_out, c.axis[2].n_out
     plane.left, plane.pitch = 0, p.across * p.m
     row = q.row0
@@ -102,8 +76,9 @@ cdef void gradient_transforms(const winograd_grad_t *q, index_t part, index_t pa
         end = min_index(q.row1, (n + 1) * p.rows)
         for group in range(groups * part // parts, groups * (part + 1) // parts):
             planes_to_pixels(&plane, n, first * p.m, (first + end - row) * p.m,
-                             q.first_filter + group * VL, t)
-            d = p.products + (row - q.row0) * p.across * q.ld_d + group * VL
+                             q.filter + group * VL, t)
+            d = (p.products + group * VL // WIDE * q.d_block + (row - q.row0) * p.across * WIDE
+                 + group * VL % WIDE)
             for i in range(end - row):
                 for j in range(p.across):
                     if p.m == 4:
@@ -112,29 +87,83 @@ cdef void gradient_transforms(const winograd_grad_t *q, index_t part, index_t pa
                     else:
                         transform_gradient(2, t + (i * 2 * plane.pitch + j * 2) * VL, plane.pitch,
                                            d, q.d_point)
-                    d += q.ld_d
+                    d += WIDE
         row = end
 
 
+cdef void gradient_transforms(const winograd_grad_t *q, index_t part, index_t parts,
+                              real_t *t) noexcept nogil:
+    """V and D of the current group."""
+    flush_denormals()
+    winograd_input(&q.w, q.row0, q.row1, part, parts, t)
+    gradient_input(q, part, parts, t)
+
+
+cdef void gradient_point(const winograd_grad_t *q, index_t point, index_t filter, index_t filters,
+                         index_t channel, index_t channels, real_t *sums, index_t ld) noexcept nogil:
+    """P of one point, of one block of filters and one of channels: += the current group's tiles."""
+    cdef const winograd_t *p = &q.w
+    cdef index_t tiles = (q.row1 - q.row0) * p.across, groups = ceil_div(filters, MR), group, i
+    cdef index_t rows, j
+    cdef real_t zeros[NR]
+    cdef const real_t *d = p.products + filter // WIDE * q.d_block + point * q.d_point
+    cdef const real_t *v = p.v + channel // WIDE * p.v_block + point * p.v_point
+    zero_run(zeros, NR)
+    j = 0
+    while j < channels:
+        i = 0
+        for group in range(groups):
+            rows = filters * (group + 1) // groups - i
+            part_product(<int> rows, channels - j, tiles, d + i, WIDE, v + j, p.ld,
+                         &zeros[0] if q.row0 == 0 else sums + i * ld + j, 0 if q.row0 == 0 else ld,
+                         sums + i * ld + j, ld)
+            i += rows
+        j += NR
+
+
+cdef inline void store_taps(const real_t *lanes, const int taps, real_t *out, index_t count,
+                            bint last) noexcept nogil:
+    """out[k * taps + tap] = lanes[tap * VL + k], k < count, lanes having VL - 1 more rows.
+
+    Unless they are the last ones, later taps will be stored behind them.
+    """
+    cdef real_t block[VL * VL]
+    cdef index_t k
+    cdef int tap = 0, n
+    if taps <= VL and not last:
+        vtranspose(lanes, VL, out, taps)
+        return
+    while tap < taps:
+        n = <int> min_index(VL, taps - tap)
+        vtranspose(lanes + tap * VL, VL, block, VL)
+        for k in range(count):
+            vstore_first(out + k * taps + tap, n, vload(block + k * VL))
+        tap += VL
+
+
 cdef inline void finish_taps(const winograd_grad_t *q, const int r, const real_t *sums,
-                             index_t filter, index_t channel) noexcept nogil:
-    """G'PG for one filter and VL channels, into dw."""
+                             index_t p_point, index_t filter, index_t channel,
+                             index_t left) noexcept nogil:
+    """G'PG for one filter and VL channels, or the `left` ones that remain, into dw."""
     cdef const weight_grad_t *g = q.g
     cdef vec_t d[SIX]
     cdef vec_t e[30]
     cdef vec_t o[5]
-    cdef real_t lanes[25 * VL]
-    cdef index_t count = min_index(VL, g.conv.channels - channel), k
+    cdef real_t lanes[(25 + VL) * VL]
+    cdef index_t k, count = min_index(VL, left)
     cdef int i, j
     cdef real_t *out = g.out + filter * g.filter + channel * g.channel
     for j in range(SIX):
         for i in range(SIX):
-            d[i] = vload(sums + (i * SIX + j) * MR * NR)
+            d[i] = vload(sums + (i * SIX + j) * p_point)
         taps_line(r, d, 1, e + j, SIX)
     for i in range(r):
         taps_line(r, e + i * SIX, 1, o, 1)
         for j in range(r):
             vstore(lanes + (i * r + j) * VL, o[j])
+    if g.channel == r * r and g.at[2] == 1 and g.at[1] == r:
+        store_taps(lanes, r * r, out, count, left <= VL)
+        return
     for i in range(r):
         for j in range(r):
             if g.channel == 1 and count == VL:
@@ -144,107 +173,167 @@ cdef inline void finish_taps(const winograd_grad_t *q, const int r, const real_t
                     out[k * g.channel + i * g.at[1] + j * g.at[2]] = lanes[(i * r + j) * VL + k]
 
 
-cdef void gradient_task(const winograd_grad_t *q, index_t task, real_t *scratch) noexcept nogil:
-    """MR filters, NR channels, the tiles of the current block; dw after the last one."""
-    cdef const winograd_t *p = &q.w
-    cdef index_t groups = q.tasks // q.across, group = task % groups
-    cdef index_t filter = q.filters * group // groups
-    cdef index_t rows = q.filters * (group + 1) // groups - filter
-    cdef index_t channel = task // groups * NR, cols = min_index(NR, p.c.channels - channel)
-    cdef index_t tiles = (q.row1 - q.row0) * p.across, point, i, k
-    cdef real_t *sums = scratch + MR * NR
-    cdef real_t *out
-    flush_denormals()
-    if q.sums != NULL:
-        sums = q.sums + task * POINTS * MR * NR
-    for point in range(POINTS):
-        out = sums + point * MR * NR
-        tile_product(<int> rows, cols, tiles, p.products + point * q.d_point + filter, 1, q.ld_d,
-                     p.v + point * p.v_point + channel, p.ld, out if q.first else scratch)
-        if not q.first:
-            for i in range(rows * NV):
-                vstore(out + i * VL, vload(out + i * VL) + vload(scratch + i * VL))
-    if not q.last:
-        return
-    for i in range(rows):
+cdef void finish_block(const winograd_grad_t *q, index_t filter, index_t filters, index_t channel,
+                       index_t channels, const real_t *sums, index_t ld,
+                       index_t p_point) noexcept nogil:
+    """dw of a block of this part, from its P."""
+    cdef index_t i, k
+    for i in range(filters):
         k = 0
-        while k < cols:
-            if p.r == 3:
-                finish_taps(q, 3, sums + i * NR + k, q.first_filter + filter + i, channel + k)
+        while k < channels:
+            if q.w.r == 3:
+                finish_taps(q, 3, sums + i * ld + k, p_point, q.filter + filter + i,
+                            q.channel + channel + k, channels - k)
             else:
-                finish_taps(q, 5, sums + i * NR + k, q.first_filter + filter + i, channel + k)
+                finish_taps(q, 5, sums + i * ld + k, p_point, q.filter + filter + i,
+                            q.channel + channel + k, channels - k)
             k += VL
+
+
+cdef void gradient_block(const winograd_grad_t *q, index_t task, real_t *sums) noexcept nogil:
+    """task_filters filters, WIDE channels, all tiles: P in a thread's own memory, then dw."""
+    cdef index_t across = ceil_div(q.filters, q.task_filters), point, i
+    cdef index_t filter = task % across * q.task_filters, channel = task // across * WIDE
+    cdef index_t filters = min_index(q.task_filters, q.filters - filter)
+    cdef index_t channels = min_index(WIDE, q.channels - channel)
+    flush_denormals()
+    for point in range(POINTS):
+        i = 0
+        while i < filters:
+            gradient_point(q, point, filter + i, min_index(WIDE, filters - i), channel, channels,
+                           sums + point * q.p_point + i * WIDE, WIDE)
+            i += WIDE
+    finish_block(q, filter, filters, channel, channels, sums, WIDE, q.p_point)
+
+
+cdef void gradient_sums(const winograd_grad_t *q, index_t task) noexcept nogil:
+    """One point and one block of filters: all channels."""
+    cdef index_t point = task % POINTS, filter = task // POINTS * WIDE, channel = 0
+    cdef index_t filters = min_index(WIDE, q.filters - filter), ld = padded(q.channels) + VL
+    flush_denormals()
+    while channel < q.channels:
+        gradient_point(q, point, filter, filters, channel, min_index(WIDE, q.channels - channel),
+                       q.sums + point * q.p_point + filter * ld + channel, ld)
+        channel += WIDE
+
+
+cdef void finish_filter(const winograd_grad_t *q, index_t filter) noexcept nogil:
+    cdef index_t ld = padded(q.channels) + VL
+    flush_denormals()
+    finish_block(q, filter, 1, 0, q.channels, q.sums + filter * ld, ld, q.p_point)
+
+
+cdef inline index_t half(index_t n) noexcept nogil:
+    return round_up(ceil_div(n, 2), WIDE)
 
 
 cdef void winograd_grad_plan(winograd_grad_t *q, const weight_grad_t *g) noexcept nogil:
     """By the shape alone: the sums must not depend on the number of threads."""
     cdef winograd_t *p = &q.w
     cdef const conv_t *c = &g.conv
-    cdef index_t each, tiles, limit
+    cdef index_t each, tiles, limit, sums
     q.g = g
-    winograd_plan(p, c, 1)
-    q.across = ceil_div(c.channels, NR)
-    q.filters = c.filters
-    q.ld_d = padded(q.filters) + VL
-    each = POINTS * (p.ld + q.ld_d) * sizeof(real_t)
+    winograd_tiles(p, c, WIDE)
+    p.panels = 0
     tiles = c.batch * p.rows * p.across
-    q.sums = NULL
-    if tiles * each > ONE_BLOCK:
-        limit = SUMS // (POINTS * q.across * MR * NR * sizeof(real_t))  # groups of filters
-        q.filters = min_index(c.filters, max_index(1, limit) * MR)
-        q.ld_d = padded(q.filters) + VL
-        each = POINTS * (p.ld + q.ld_d) * sizeof(real_t)
-        # Each block reads and writes P: the larger P, the more tiles should share that.
-        limit = max_index(SOME_TILES, POINTS * q.filters * c.channels * sizeof(real_t))
-        tiles = max_index(p.across, limit // each)
-        q.sums = p.products  # anything: there are sums to keep
-    p.block_rows = min_index(c.batch * p.rows, tiles // p.across)
-    tiles = p.block_rows * p.across
-    p.v_point = tiles * p.ld + VL
-    q.d_point = tiles * q.ld_d + VL
-    q.tasks = q.across * ceil_div(q.filters, MR)
+    q.most_filters, q.most_channels = c.filters, c.channels
+    while True:
+        each = POINTS * (padded(q.most_filters) + padded(q.most_channels)) * sizeof(real_t)
+        sums = POINTS * q.most_filters * q.most_channels * sizeof(real_t)
+        if tiles * each <= ONE_GROUP or sums <= SUMS:
+            break
+        if q.most_filters >= q.most_channels:
+            q.most_filters = half(q.most_filters)
+        else:
+            q.most_channels = half(q.most_channels)
+    q.at_once = tiles * each <= ONE_GROUP
+    if not q.at_once:  # P is read and written once a group
+        limit = min_index(MOST_TILES, max_index(SOME_TILES, 2 * sums))
+        tiles = limit // each
+    set_groups(p, tiles, 1)
+    tiles = p.group_rows * p.across
+    p.v_size = ceil_div(q.most_channels, WIDE) * p.v_block
+    q.d_point = tiles * WIDE + VL
+    q.d_block = POINTS * q.d_point
+    q.task_filters = WIDE if tiles <= FEW_TILES else 2 * WIDE
+    if q.at_once:
+        q.p_point = q.task_filters * WIDE + VL
+    else:
+        q.p_point = q.most_filters * (padded(q.most_channels) + VL) + VL
 
 
-cdef inline index_t winograd_grad_buffer(const winograd_grad_t *q) noexcept nogil:
-    """A thread's own: T, or a tile and the sums of a task."""
-    return max_index(winograd_buffer_size(&q.w), (POINTS + 1) * MR * NR)
+cdef inline index_t winograd_grad_d(const winograd_grad_t *q) noexcept nogil:
+    return ceil_div(q.most_filters, WIDE) * q.d_block
+
+
+cdef inline index_t winograd_grad_private(const winograd_grad_t *q) noexcept nogil:
+    """A thread's own: T, or P of a block."""
+    cdef index_t rows = min_index(q.w.group_rows, q.w.rows) * q.w.m + SIX
+    cdef index_t t = ((rows + 1) * q.w.pitch + VL) * VL
+    return max_index(t, POINTS * q.p_point) if q.at_once else t
 
 
 cdef index_t winograd_grad_memory(const winograd_grad_t *q, int n_threads) noexcept nogil:
-    return (POINTS * (q.w.v_point + q.d_point) + n_threads * winograd_grad_buffer(q)
-            + (0 if q.sums == NULL else q.tasks * POINTS * MR * NR))
+    return (q.w.v_size + winograd_grad_d(q) + n_threads * winograd_grad_private(q)
+            + (0 if q.at_once else POINTS * q.p_point))
+
+
+cdef void winograd_grad_part(winograd_grad_t *q, real_t *buffers, int n_threads) noexcept nogil:
+    """Some filters and channels of dw, all tiles."""
+    cdef const conv_t *c = q.w.c
+    cdef index_t rows = c.batch * q.w.rows, per_thread = winograd_grad_private(q), task
+    cdef index_t tasks
+    cdef int part
+    if q.at_once:
+        tasks = ceil_div(q.filters, q.task_filters) * ceil_div(q.channels, WIDE)
+    else:
+        tasks = ceil_div(q.filters, WIDE) * POINTS
+    q.row0 = 0
+    while q.row0 < rows:
+        q.row1 = min_index(q.row0 + q.w.group_rows, rows)
+        if n_threads == 1:
+            gradient_transforms(q, 0, 1, buffers)
+            for task in range(tasks):
+                if q.at_once:
+                    gradient_block(q, task, buffers)
+                else:
+                    gradient_sums(q, task)
+        else:
+            for part in prange(n_threads, num_threads=n_threads, schedule="static"):
+                gradient_transforms(q, part, n_threads, buffers + part * per_thread)
+            if q.at_once:
+                for task in prange(tasks, num_threads=n_threads, schedule="dynamic"):
+                    gradient_block(q, task, buffers + threadid() * per_thread)
+            else:
+                for task in prange(tasks, num_threads=n_threads, schedule="static"):
+                    gradient_sums(q, task)
+        q.row0 = q.row1
+    if q.at_once:
+        return
+    for task in prange(q.filters, num_threads=n_threads, schedule="static"):
+        finish_filter(q, task)
 
 
 cdef void winograd_grad_run(winograd_grad_t *q, real_t *memory, int n_threads) noexcept nogil:
-    cdef const conv_t *c = &q.g.conv
-    cdef index_t rows = c.batch * q.w.rows, per_thread = winograd_grad_buffer(q), task
-    cdef index_t at_once = q.filters
-    cdef int part
+    cdef const conv_t *whole = &q.g.conv
+    cdef conv_t c = whole[0]  # the part's channels, to V's transform
     cdef real_t *buffers
+    q.w.c = &c
     q.w.v = memory
-    q.w.products = memory + POINTS * q.w.v_point
-    buffers = q.w.products + POINTS * q.d_point
-    if q.sums != NULL:
-        q.sums = buffers + n_threads * per_thread
-    q.first_filter = 0
-    while q.first_filter < c.filters:
-        q.filters = min_index(at_once, c.filters - q.first_filter)
-        q.tasks = q.across * ceil_div(q.filters, MR)
-        q.row0 = 0
-        while q.row0 < rows:
-            q.row1 = min_index(q.row0 + q.w.block_rows, rows)
-            q.first, q.last = q.row0 == 0, q.row1 == rows
-            if n_threads == 1:
-                gradient_transforms(q, 0, 1, buffers)
-                for task in range(q.tasks):
-                    gradient_task(q, task, buffers)
-            else:
-                for part in prange(n_threads, num_threads=n_threads, schedule="static"):
-                    gradient_transforms(q, part, n_threads, buffers + part * per_thread)
-                for task in prange(q.tasks, num_threads=n_threads, schedule="dynamic"):
-                    gradient_task(q, task, buffers + threadid() * per_thread)
-            q.row0 = q.row1
-        q.first_filter += q.filters
+    q.w.products = memory + q.w.v_size
+    buffers = q.w.products + winograd_grad_d(q)
+    q.sums = buffers + n_threads * winograd_grad_private(q)
+    q.channel = 0
+    while q.channel < whole.channels:
+        q.channels = min_index(q.most_channels, whole.channels - q.channel)
+        c.channels = q.channels
+        c.x.data = whole.x.data + q.channel * whole.x.c
+        q.filter = 0
+        while q.filter < whole.filters:
+            q.filters = min_index(q.most_filters, whole.filters - q.filter)
+            winograd_grad_part(q, buffers, n_threads)
+            q.filter += q.filters
+        q.channel += q.channels
 
 
 def winograd_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray db, dims,
