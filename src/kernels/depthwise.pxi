@@ -176,18 +176,6 @@ cdef void depthwise_pixels(const conv_t *c, index_t task, const real_t *weights,
         q += 1
 
 
-cdef void pack_taps(const conv_t *c, real_t *out) noexcept nogil:
-    """Weights in the order (taps, C)."""
-    cdef index_t t, r, s, k
-    for t in range(c.axis[0].taps):
-        for r in range(c.axis[1].taps):
-            for s in range(c.axis[2].taps):
-                for k in range(c.groups):
-                    out[k] = c.w[k * c.w_group + t * c.w_tap[0] + r * c.w_tap[1]
-                                 + s * c.w_tap[2]]
-                out += c.groups
-
-
 cdef void depthwise_planes_part(const conv_t *c, index_t strip, index_t part, index_t parts,
                                 real_t *scratch) noexcept nogil:
     cdef index_t planes = c.batch * c.groups * c.filters, plane
@@ -200,32 +188,44 @@ cdef void depthwise_planes_part(const conv_t *c, index_t strip, index_t part, in
 
 cdef index_t depthwise_scratch(const conv_t *c) noexcept nogil:
     """Elements of scratch memory that a thread needs at most; channels-last: all threads alike."""
+    if planes_fit(c) or pixels_fit(c):
+        return 0
     if c.x.channels_last:
         return padded(4 * c.taps * sizeof(index_t) // sizeof(real_t))
     return padded(c.taps) + window_size(c, strip_rows(c) * c.axis[2].n_out, 1)
 
 
-cdef index_t depthwise_weights(const conv_t *c) noexcept nogil:
-    """Elements for the weights in the order (taps, C)."""
+cdef index_t depthwise_shared(const conv_t *c) noexcept nogil:
+    """Elements of scratch memory that all threads share."""
+    if planes_fit(c):
+        return planes_scratch(c)
+    if pixels_fit(c):
+        return pixels_scratch(c)
     return padded(c.taps * c.groups) if c.x.channels_last else 0
 
 
-cdef void depthwise_run(const conv_t *c, real_t *weights, real_t *scratch, index_t per_thread,
+cdef void depthwise_run(const conv_t *c, real_t *shared, real_t *scratch, index_t per_thread,
                         int n_threads) noexcept nogil:
     cdef index_t tasks, task, strip
     cdef int threads, part
     if c.batch * c.pixels == 0:
         return
     threads = threads_for(c.batch * c.groups * c.filters * c.pixels * (c.taps + 8) // 16, n_threads)
+    if planes_fit(c):
+        planes_run(c, shared, threads)
+        return
+    if pixels_fit(c):
+        pixels_run(c, 1, shared, threads)
+        return
     if c.x.channels_last:
-        pack_taps(c, weights)
+        pack_taps(c, shared)
         tasks = c.batch * c.axis[0].n_out * c.axis[1].n_out
         if threads == 1:
             for task in range(tasks):
-                depthwise_pixels(c, task, weights, <index_t *> scratch)
+                depthwise_pixels(c, task, shared, <index_t *> scratch)
         else:
             for task in prange(tasks, num_threads=threads, schedule="static"):
-                depthwise_pixels(c, task, weights,
+                depthwise_pixels(c, task, shared,
                                  <index_t *> (scratch + threadid() * per_thread))
         return
     strip = strip_rows(c)
@@ -246,7 +246,7 @@ def depthwise(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, 
     c.copy_always = True
     c.bias = pointer(b)
     c.relu = activation is not None
-    per_thread, weights = depthwise_scratch(&c), depthwise_weights(&c)
+    per_thread, weights = depthwise_scratch(&c), depthwise_shared(&c)
     workspace = acquire((weights + n_threads * per_thread) * sizeof(real_t))
     with nogil:
         depthwise_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + weights,
@@ -254,213 +254,77 @@ def depthwise(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, 
     release(workspace)
 
 
+cdef enum:
+    PHASES = 4  # of a stride, that go through dx together
+
+
+cdef index_t phases_of(const conv_t *forward) noexcept nogil:
+    return forward.axis[0].step * forward.axis[1].step * forward.axis[2].step
+
+
+cdef bint pixel_phases_fit(const conv_t *forward) noexcept nogil:
+    """Channels-last: whether all phases of dx go through pixels_run together."""
+    cdef index_t phase, phases = phases_of(forward)
+    cdef conv_t c
+    if phases > PHASES:
+        return False
+    for phase in range(phases):
+        set_gradient(&c, forward, phase)
+        if not pixels_fit(&c):
+            return False
+    return True
+
+
+cdef index_t input_grad_scratch(const conv_t *forward, index_t *shared) noexcept nogil:
+    """Elements of scratch memory that a thread needs at most, and that all threads share."""
+    cdef index_t phase, per_thread = 0
+    cdef conv_t c
+    shared[0] = 0
+    for phase in range(phases_of(forward)):
+        set_gradient(&c, forward, phase)
+        if c.taps * c.pixels > 0:
+            per_thread = max_index(per_thread, depthwise_scratch(&c))
+            shared[0] = max_index(shared[0], max_index(depthwise_shared(&c), phases_scratch(&c)))
+    return per_thread
+
+
+cdef void input_grad_run(const conv_t *forward, real_t *shared, real_t *scratch,
+                         index_t per_thread, int n_threads) noexcept nogil:
+    cdef index_t phase, phases = phases_of(forward)
+    cdef conv_t c[PHASES]
+    cdef int threads
+    if forward.batch == 0:
+        return
+    if phases_fit(forward) or pixel_phases_fit(forward):
+        for phase in range(phases):
+            set_gradient(&c[phase], forward, phase)
+        threads = threads_for(forward.batch * forward.groups * (c[0].pixels * 4 + forward.pixels),
+                              n_threads)
+        if forward.x.channels_last:
+            pixels_run(c, <int> phases, shared, threads)
+        else:
+            phases_run(c, shared, threads)
+        return
+    for phase in range(phases):
+        set_gradient(c, forward, phase)
+        if c.taps == 0:
+            fill_constant(c)
+        else:
+            depthwise_run(c, shared, scratch, per_thread, n_threads)
+
+
 def depthwise_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, dims,
                          int n_threads):
     """Input gradient, one input and one output channel a group: the same by phases of the stride."""
-    cdef conv_t forward, c
+    cdef conv_t forward
     cdef workspace_t workspace
-    cdef index_t per_thread = 0, weights = 0, phases = 1, phase
-    cdef int i
+    cdef index_t per_thread, shared
     set_forward(&forward, dx, w, dy, dims)
     forward.copy_always = True
     forward.bias = pointer(b)
-    for i in range(3):
-        phases *= forward.axis[i].step
-    for phase in range(phases):
-        set_gradient(&c, &forward, phase)
-        if c.taps * c.pixels > 0:
-            per_thread = max_index(per_thread, depthwise_scratch(&c))
-            weights = max_index(weights, depthwise_weights(&c))
-    workspace = acquire((weights + n_threads * per_thread) * sizeof(real_t))
+    per_thread = input_grad_scratch(&forward, &shared)
+    workspace = acquire((shared + n_threads * per_thread) * sizeof(real_t))
     with nogil:
-        for phase in range(phases):
-            set_gradient(&c, &forward, phase)
-            if c.taps == 0:
-                fill_constant(&c)
-            else:
-                depthwise_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + weights,
-                              per_thread, n_threads)
-    release(workspace)
-
-
-# Weight gradient: every tap's sum of dy times the input it reads, over all images and pixels.
-
-cdef void depthwise_weight_plane(const weight_grad_t *g, window_t *v, index_t k, index_t strip,
-                                 real_t *sums, real_t *dy) noexcept nogil:
-    """NCHW: the taps of filter k. Sums in vectors a tap, over images and strips in order."""
-    cdef const conv_t *c = &g.conv
-    cdef index_t width = c.axis[2].n_out, ld = padded(width), lines, line, n, i, q, rows, tap
-    cdef const real_t *src
-    cdef vec_t sum
-    cdef real_t lane[VL]
-    cdef mask_t valid  # of a row's last vector: what lies behind it in x may be a NaN
-    for i in range(VL):
-        lane[i] = i - VL
-    valid = vless(vload(lane), vsplat(width - ld))
-    zero_run(sums, c.taps * VL)
-    lines = c.axis[0].n_out * c.axis[1].n_out
-    for n in range(c.batch):
-        line = 0
-        while line < lines:
-            rows = min_index(strip, c.axis[1].n_out - line % c.axis[1].n_out)
-            window_move(v, (n * lines + line) * width, rows * width, k // c.filters, 1)
-            for i in range(rows):
-                src = (c.y.data + n * c.y.n + k * c.y.c
-                       + (line + i) // c.axis[1].n_out * c.y.at[0]
-                       + (line + i) % c.axis[1].n_out * c.y.at[1])
-                copy_strided(src, c.y.at[2], dy + i * ld, width)
-                zero_run(dy + i * ld + width, ld - width)
-            for tap in range(c.taps):
-                sum = vload(sums + tap * VL)
-                for i in range(rows):
-                    src = v.data + v.taps[tap] + v.rows[i]
-                    q = 0
-                    while q + VL < ld:
-                        sum = sum + vload(dy + i * ld + q) * vload(src + q)
-                        q += VL
-                    sum = sum + (vload(dy + i * ld + q)
-                                 * vselect(valid, vload(src + q), vzero()))
-                vstore(sums + tap * VL, sum)
-            line += rows
-    for tap in range(c.taps):
-        g.out[k * g.filter + weight_offset(g, 0, tap)] = vsum(vload(sums + tap * VL))
-
-
-cdef void depthwise_weight_part(const weight_grad_t *g, index_t strip, index_t part,
-                                index_t parts, real_t *scratch) noexcept nogil:
-    cdef const conv_t *c = &g.conv
-    cdef index_t filters = c.groups * c.filters, k
-    cdef real_t *dy = scratch + c.taps * VL
-    cdef window_t v
-    flush_denormals()
-    window_open(&v, c, strip * c.axis[2].n_out, dy + strip * padded(c.axis[2].n_out))
-    for k in range(filters * part // parts, filters * (part + 1) // parts):
-        depthwise_weight_plane(g, &v, k, strip, scratch, dy)
-
-
-cdef inline vec_t row_product(const real_t *a, index_t a_step, const real_t *b, index_t b_step,
-                              index_t n) noexcept nogil:
-    """The sum of a[i] b[i] over i, in four interleaved chains: one would wait for itself."""
-    cdef vec_t sums[4]
-    cdef index_t i = 0
-    cdef int j
-    for j in range(4):
-        sums[j] = vzero()
-    while i + 4 <= n:
-        for j in range(4):
-            sums[j] = sums[j] + vload(a + (i + j) * a_step) * vload(b + (i + j) * b_step)
-        i += 4
-    while i < n:
-        sums[0] = sums[0] + vload(a + i * a_step) * vload(b + i * b_step)
-        i += 1
-    return (sums[0] + sums[1]) + (sums[2] + sums[3])
-
-
-cdef void depthwise_weight_pixels(const weight_grad_t *g, index_t block, index_t begin,
-                                  index_t end, real_t *out) noexcept nogil:
-    """Channels-last: VL channels, all taps, images begin ... end - 1, into out (taps, C)."""
-    cdef const conv_t *c = &g.conv
-    cdef index_t channels = c.groups, first = block * VL, count = min_index(VL, channels - first)
-    cdef index_t n, o, p, q, t, r, s, d, h, w, tap, low, high, k
-    cdef index_t step = c.axis[2].step * c.x.at[2]
-    cdef const real_t *x
-    cdef const real_t *dy
-    cdef real_t *sums
-    cdef real_t scalar
-    for tap in range(c.taps):
-        zero_run(out + tap * channels + first, count)
-    for n in range(begin, end):
-        for o in range(c.axis[0].n_out):
-            for p in range(c.axis[1].n_out):
-                tap = -1
-                for t in range(c.axis[0].taps):
-                    d = o * c.axis[0].step + c.axis[0].offset + t * c.axis[0].tap_step
-                    for r in range(c.axis[1].taps):
-                        h = p * c.axis[1].step + c.axis[1].offset + r * c.axis[1].tap_step
-                        for s in range(c.axis[2].taps):
-                            tap += 1
-                            if d < 0 or d >= c.axis[0].n_in or h < 0 or h >= c.axis[1].n_in:
-                                continue
-                            tap_range(&c.axis[2], s, &low, &high)
-                            w = c.axis[2].offset + s * c.axis[2].tap_step
-                            x = (c.x.data + n * c.x.n + d * c.x.at[0] + h * c.x.at[1]
-                                 + w * c.x.at[2] + first)
-                            dy = (c.y.data + n * c.y.n + o * c.y.at[0] + p * c.y.at[1]
-                                  + first * c.y.c)
-                            sums = out + tap * channels + first
-                            if count == VL and c.y.c == 1:
-                                vstore(sums, vload(sums) + row_product(
-                                    dy + low * c.y.at[2], c.y.at[2], x + low * step, step,
-                                    high - low))
-                            else:
-                                for k in range(count):
-                                    scalar = sums[k]
-                                    for q in range(low, high):
-                                        scalar = (scalar + dy[q * c.y.at[2] + k * c.y.c]
-                                                  * x[q * step + k])
-                                    sums[k] = scalar
-
-
-cdef void depthwise_weight_task(const weight_grad_t *g, index_t task, index_t chunks,
-                                real_t *partial) noexcept nogil:
-    cdef index_t blocks = ceil_div(g.conv.groups, VL), chunk = task // blocks
-    flush_denormals()
-    depthwise_weight_pixels(g, task % blocks, g.conv.batch * chunk // chunks,
-                            g.conv.batch * (chunk + 1) // chunks,
-                            partial + chunk * g.conv.taps * g.conv.groups)
-
-
-def depthwise_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray db,
-                          dims, int n_threads):
-    """dw and db of a depthwise convolution (channels-last: one output channel a group)."""
-    cdef weight_grad_t g
-    cdef image_t weights
-    cdef workspace_t workspace
-    cdef index_t chunks, size, tasks, task, per_thread, strip, tap, k
-    cdef real_t *scratch
-    cdef real_t *pdb = pointer(db)
-    cdef int i, threads, part
-    set_forward(&g.conv, x, None, dy, dims)
-    g.conv.copy_always = True
-    if db is not None:
-        with nogil:
-            sum_pixels(&g.conv, pdb, n_threads)
-    if dw is None:
-        return
-    set_image(&weights, dw)
-    g.out, g.filter, g.channel = weights.data, weights.n, weights.c
-    for i in range(3):
-        g.at[i] = weights.at[i]
-    size = cnp.PyArray_SIZE(dw)
-    threads = threads_for(size * g.conv.batch * g.conv.pixels // 16, n_threads)
-    if g.conv.x.channels_last:
-        chunks = min_index(CHUNKS, g.conv.batch)
-        tasks = chunks * ceil_div(g.conv.groups, VL)
-        workspace = acquire(chunks * size * sizeof(real_t))
-        scratch = <real_t *> workspace.data
-        with nogil:
-            if threads == 1:
-                for task in range(tasks):
-                    depthwise_weight_task(&g, task, chunks, scratch)
-            else:
-                for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-                    depthwise_weight_task(&g, task, chunks, scratch)
-            add_chunks(scratch, chunks, size, scratch, 0, size)
-            for tap in range(g.conv.taps):
-                for k in range(g.conv.groups):
-                    g.out[k * g.filter + weight_offset(&g, 0, tap)] = scratch[
-                        tap * g.conv.groups + k]
-        release(workspace)
-        return
-    strip = strip_rows(&g.conv)
-    per_thread = (g.conv.taps * VL + strip * padded(g.conv.axis[2].n_out)
-                  + window_size(&g.conv, strip * g.conv.axis[2].n_out, 1))
-    workspace = acquire(n_threads * per_thread * sizeof(real_t))
-    scratch = <real_t *> workspace.data
-    with nogil:
-        if threads == 1:
-            depthwise_weight_part(&g, strip, 0, 1, scratch)
-        else:
-            for part in prange(threads, num_threads=threads, schedule="static"):
-                depthwise_weight_part(&g, strip, part, threads, scratch + part * per_thread)
+        input_grad_run(&forward, <real_t *> workspace.data, <real_t *> workspace.data + shared,
+                       per_thread, n_threads)
     release(workspace)

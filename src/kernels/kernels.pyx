@@ -24,6 +24,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double vec_t
     ctypedef long mask_t
     ctypedef long lane_t
+    ctypedef long lanes_t
     enum: VL
     enum: NV
     enum: MR
@@ -68,6 +69,9 @@ cdef extern from "simd.h" nogil:
     vec_t vsplit(vec_t x, vec_t *e)
     vec_t vload_first(const real_t *p, int n, vec_t rest)
     void vstore_first(real_t *p, int n, vec_t v)
+    lanes_t vlanes(Py_ssize_t begin, Py_ssize_t end)
+    vec_t vload_some(const real_t *p, lanes_t lanes)
+    void vstore_some(real_t *p, lanes_t lanes, vec_t v)
     real_t vfirst(vec_t v)
     real_t vmax_lane(vec_t v)
     void *opaque(void *f)
@@ -81,11 +85,16 @@ include "conv.pxi"
 include "conv_input_grad.pxi"
 include "conv_weight_grad.pxi"
 include "im2col.pxi"
+include "depthwise_planes.pxi"
+include "depthwise_pixels.pxi"
 include "depthwise.pxi"
 include "winograd_lines.pxi"
 include "winograd_planes.pxi"
 include "winograd_filters.pxi"
 include "winograd_product.pxi"
+include "depthwise_weight_planes.pxi"
+include "depthwise_weight_pixels.pxi"
+include "depthwise_weight.pxi"
 include "winograd.pxi"
 include "winograd_weight.pxi"
 include "pool.pxi"

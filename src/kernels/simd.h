@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -251,6 +251,54 @@ INLINE void vstore_first(real_t *p, int n, vec_t v) {
     real_t lanes[VL];
     vstore(lanes, v);
     for (int i = 0; i < n; i++) p[i] = lanes[i];
+}
+#endif
+/* Some lanes of a vector in memory: the others are not read (they count as 0) and not written. */
+#if defined(__AVX512F__)
+typedef __typeof__(__builtin_choose_expr(VL == 8, (__mmask8)0, (__mmask16)0)) lanes_t;
+INLINE lanes_t vlanes(ptrdiff_t begin, ptrdiff_t end) {
+    begin = begin < 0 ? 0 : begin > VL ? VL : begin;
+    end = end < 0 ? 0 : end > VL ? VL : end;
+    return (lanes_t)(((1u << end) - 1) & ~((1u << begin) - 1));
+}
+#else
+typedef mask_t lanes_t;
+INLINE lanes_t vlanes(ptrdiff_t begin, ptrdiff_t end) {
+    lanes_t lanes;
+    for (int i = 0; i < VL; i++) lanes[i] = i >= begin && i < end ? -1 : 0;
+    return lanes;
+}
+#endif
+#if defined(__AVX512F__) && BYTES_OF(REAL) == 8
+INLINE vec_t vload_some(const real_t *p, lanes_t m) { return (vec_t)_mm512_maskz_loadu_pd(m, p); }
+INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) { _mm512_mask_storeu_pd(p, m, (__m512d)v); }
+#elif defined(__AVX512F__)
+INLINE vec_t vload_some(const real_t *p, lanes_t m) { return (vec_t)_mm512_maskz_loadu_ps(m, p); }
+INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) { _mm512_mask_storeu_ps(p, m, (__m512)v); }
+#elif defined(__AVX2__) && BYTES_OF(REAL) == 8
+INLINE vec_t vload_some(const real_t *p, lanes_t m) {
+    return (vec_t)_mm256_maskload_pd(p, (__m256i)m);
+}
+INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
+    _mm256_maskstore_pd(p, (__m256i)m, (__m256d)v);
+}
+#elif defined(__AVX2__)
+INLINE vec_t vload_some(const real_t *p, lanes_t m) {
+    return (vec_t)_mm256_maskload_ps(p, (__m256i)m);
+}
+INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
+    _mm256_maskstore_ps(p, (__m256i)m, (__m256)v);
+}
+#else
+INLINE vec_t vload_some(const real_t *p, lanes_t m) {
+    vec_t v = vzero();
+    for (int i = 0; i < VL; i++)
+        if (m[i]) v[i] = p[i];
+    return v;
+}
+INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
+    for (int i = 0; i < VL; i++)
+        if (m[i]) p[i] = v[i];
 }
 #endif
 INLINE real_t vfirst(vec_t v) { return v[0]; }
