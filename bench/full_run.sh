@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The full run that README and docs quote: every suite, every installed peer, one and two threads;
-# about 25 minutes on two quiet cores. Writes bench/results/: JSON, pictures, the page.
+# about 25 minutes on two quiet cores. Writes bench/results/: JSON, pictures, one HTML page.
 #
 #     bash bench/full_run.sh [python] [option of convnet bench ...]
 set -euo pipefail
@@ -8,16 +8,18 @@ cd "$(dirname "$0")/.."
 python=${1:-python}
 shift || true
 out=bench/results
+names="convolution operations quick"
 run() {
     "$python" -m convnet bench "$@"
 }
-mkdir -p $out
-run --suite vgg16,resnet50,mobilenet,mnist --peers torch --threads 1,2 --time 0.1 \
-    --json $out/convolution.json "$@"
-run --suite gemm,pool,elementwise,train --peers torch,numpy --threads 1,2 --time 0.1 \
-    --json $out/operations.json "$@"
-run --suite quick --peers torch,numpy,scipy,onnxruntime --time 0.1 --json $out/quick.json "$@"
-for name in convolution operations quick; do
-    run plot $out/$name.json $out/$name.png
+run --suite vgg16,resnet50,mobilenet,mnist --threads 1,2 --time 0.1 --json $out/convolution.json "$@"
+run --suite gemm,pool,elementwise,train --threads 1,2 --time 0.1 --json $out/operations.json "$@"
+run --suite quick --json $out/quick.json "$@"
+for suite in vgg16 resnet50 mobilenet mnist; do
+    run plot $out/convolution.json $out/$suite.png --of $suite
 done
-run report $out/convolution.json $out/operations.json $out/quick.json --out $out
+for suite in gemm pool elementwise train; do
+    run plot $out/operations.json $out/$suite.png --of $suite
+done
+run plot $out/quick.json $out/quick.png
+run report $(printf "$out/%s.json " $names) --out $out

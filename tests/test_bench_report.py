@@ -183,8 +183,24 @@ def test_roofline_holds_every_layer_with_arithmetic():
     assert plots.rooflines(record(*TWO, limits={})) == []
 
 
+def test_shares_of_bandwidth_are_of_layers_without_arithmetic():
+    (ax,) = axes_of(plots.shares(record(*TWO)))
+    share = 100 * 2**20 / 40e9
+    heights = [bar.get_height() for bar in ax.patches]
+    assert heights == [pytest.approx(share / 2e-3), pytest.approx(share / 1e-3)]
+    assert ax.get_ylim()[0] == 0
+
+
+def test_plot_of_one_suite(tmp_path, capsys):
+    source = written(tmp_path / "a.json", TWO[0], result("b", (1,), {}, suite="pool cached"))
+    picture = tmp_path / "a.png"
+    assert cli.main(["bench", "plot", source, str(picture), "--of", "pool"]) == 0
+    assert picture.exists()
+    assert cli.main(["bench", "plot", source, str(picture), "--of", "poo"]) == 2
+
+
 def test_nothing_to_draw_is_said(tmp_path, capsys):
-    source = written(tmp_path / "a.json", result("a", (1,), {}, flops=0.0))
+    source = written(tmp_path / "a.json", result("a", (1,), {}, flops=0.0), limits={})
     assert cli.main(["bench", "plot", source, str(tmp_path / "a.png")]) == 2
     assert "nothing to draw" in capsys.readouterr().err
 
@@ -196,7 +212,7 @@ def test_report_is_one_page_without_outside_links(tmp_path):
     page = (tmp_path / "out" / "index.html").read_text()
     assert "a &lt;processor&gt;" in page
     assert "stopped early" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert "scipy was left out" in page
     assert not re.search(r"""(src|href)=["'](?!#)""", page)
 

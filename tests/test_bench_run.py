@@ -128,7 +128,7 @@ def test_good_and_bad_peers_side_by_side(tasks, peers):
         assert set(entries) == {"convnet", "good", *bad} - {"missing"}
         for peer in ("convnet", "good", "talks"):
             samples = [s for visit in entries[peer]["samples"] for s in visit]
-            assert min(samples) <= entries[peer]["seconds"] <= max(samples)
+            assert 0.999 * min(samples) <= entries[peer]["seconds"] <= 1.001 * max(samples)
             assert len(entries[peer]["samples"]) >= run.ROUNDS
             assert 0 < entries[peer]["error"] <= 1
         assert entries["crashes"]["problem"] == "crashed (SIGABRT)"
@@ -177,7 +177,7 @@ def test_idle_processes_stand_still():
 
 
 def test_another_device_is_refused():
-    with pytest.raises(RuntimeError, match="no device 'cuda' in this version"):
+    with pytest.raises(NotImplementedError, match="convnet: this version has no device 'cuda'"):
         list(Run(Plan((), modules_of(["numpy"]), device="cuda")))
 
 
@@ -202,7 +202,8 @@ def test_command_writes_what_it_measured(tmp_path, capsys, peers):
     ]
     first = record["results"][0]["peers"][0]
     assert first["algorithm"] == "implicit_gemm"
-    assert first["seconds"] == statistics.median(map(statistics.median, first["samples"]))
+    middle = statistics.median(map(statistics.median, first["samples"]))
+    assert first["seconds"] == pytest.approx(middle, rel=1e-3)
     assert record["versions"]["numpy"]
     assert record["machine"]["processor"]
     assert not record["interrupted"]

@@ -10,5 +10,5 @@ def require(what: str, *modules: str, extra: str = "demo") -> None:
     missing = [_NAMES.get(m, m) for m in modules if find_spec(m) is None]
     if missing:
         raise ImportError(
-            f"{what} needs {' and '.join(missing)}: pip install \"convnet-kernels[{extra}]\""
+            f'{what} needs {" and ".join(missing)}: pip install "convnet-kernels[{extra}]"'
         )

@@ -72,6 +72,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     plot = commands.add_parser("plot", help="the pictures of a result file")
     plot.add_argument("file", metavar="FILE.json")
     plot.add_argument("picture", type=_picture, metavar="FILE.png")
+    plot.add_argument("--of", type=_list(str), metavar="SUITES", help="these suites only")
 
 
 def _percent(text: str) -> float:

@@ -71,10 +71,17 @@ def _check_writable(file: str | None) -> None:
 
 
 def plot(options: argparse.Namespace) -> int:
-    """`convnet bench plot FILE.json FILE.png`"""
+    """`convnet bench plot FILE.json FILE.png [--of SUITES]`"""
     from convnet.benchmark import plots
 
-    plots.draw(files.read(options.file), options.picture)
+    record = files.read(options.file)
+    if options.of:  # "pool" means "pool cached" too
+        record["results"] = [
+            r
+            for r in record["results"]
+            if any(f"{r['suite']} ".startswith(f"{s} ") for s in options.of)
+        ]
+    plots.draw(record, options.picture)
     return 0
 
 

@@ -33,8 +33,8 @@ def figure(*heights: float) -> tuple[Figure, Any]:
 
 
 def draw(record: dict[str, Any], path: str | Path) -> None:
-    """Everything of a result file in one picture; its format follows the name."""
-    parts = rooflines(record) + bars(record)
+    """All that a result file holds in one picture; its format follows the name."""
+    parts = rooflines(record) + bars(record) + shares(record)
     if not parts:
         raise ValueError("plot: there is nothing to draw: no peer, and no layer with arithmetic")
     made, axes = figure(*(height for height, _ in parts))
@@ -181,17 +181,57 @@ def _bars(
                 )
     ax.axhline(1, color=COLOURS[OURS], linewidth=1.5, label="convnet")
     ax.set_ylim(0, top)
-    ax.set_xlim(-0.6, len(results) - 0.4)
-    ax.set_xticks(places, [r["name"] for r in results], rotation=60, ha="right", fontsize=8)
-    ax.tick_params(axis="x", length=0, pad=1)
-    for label in ax.get_xticklabels():
-        label.set_rotation_mode("anchor")
     ax.set_ylabel("time / convnet's time")
-    plural = "s" if group.threads > 1 else ""
-    ax.set_title(
-        f"{group.suite} {group.direction}, {group.threads} thread{plural}: "
-        "above the line convnet is faster"
-    )
+    _label(ax, results, f"{_title(group)}: above the line convnet is faster")
+
+
+def shares(record: dict[str, Any]) -> list[tuple[float, Any]]:
+    """(height, how to draw) of the shares of the copy bandwidth, where no arithmetic limits."""
+    found = []
+    for group in figures.groups(record["results"]):
+        results = [r for r in group.results if r["flops"] == 0 and figures.best(r) is not None]
+        if not results or not figures.limit(results[0], record["limits"]):
+            continue
+
+        def draw_part(ax: Any, results: Any = results, group: Any = group) -> None:
+            _shares(ax, results, group, record["limits"])
+
+        found.append((4.2, draw_part))
+    return found
+
+
+def _shares(
+    ax: Any, results: list[figures.Result], group: figures.Group, limits: dict[str, Any]
+) -> None:
+    """convnet's own, in both memory formats."""
+    places, width = np.arange(len(results)), min(0.4, 0.04 * len(results))
+    for number, (layout, name) in enumerate((("nchw", "NCHW"), ("channels_last", "NHWC"))):
+        heights = []
+        for r in results:
+            seconds = figures.times(r, OURS).get(layout)
+            limit = figures.limit(r, limits, seconds) if seconds else None
+            heights.append(100 * limit.share if limit else 0.0)
+        colour = (COLOURS[OURS], "#edae49")[number]
+        ax.bar(places + (number - 0.5) * width, heights, width, color=colour, label=name)
+    ax.axhline(100, color="black", linewidth=1, label="np.copyto")
+    ax.set_ylabel("% of copy bandwidth")
+    _label(ax, results, f"{_title(group)}: convnet's share of the copy bandwidth")
+
+
+def _title(group: figures.Group) -> str:
+    return f"{group.suite} {group.direction}, {group.threads} thread{'s' * (group.threads > 1)}"
+
+
+def _label(ax: Any, results: list[figures.Result], title: str) -> None:
+    """Layers' names, title, legend beside the axes; the axis from zero."""
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(-0.6, len(results) - 0.4)
+    names = [r["name"] for r in results]
+    ax.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    ax.tick_params(axis="x", length=0, pad=1)
+    for text in ax.get_xticklabels():
+        text.set_rotation_mode("anchor")
+    ax.set_title(title)
     ax.grid(axis="y", alpha=0.3)
     ax.set_axisbelow(True)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -25,7 +25,7 @@ _LONGEST = 3.0  # seconds that a variant's calls may take before _FEWEST visits 
 _MOST = 15  # visits, while the noise is above QUIET,
 _PATIENCE = 3  # and while they have not taken this many times as long as was asked for
 _GROUP = 5e-4  # seconds; shorter calls are timed several together
-_GROUPS = 40  # samples a visit
+_GROUPS = 20  # samples a visit
 QUIET = 0.02  # relative standard error of a median that ends a measurement
 NOISY = 0.05  # from which on it is reported
 # A copy this many times slower than at the best moment so far: another program uses the memory.
@@ -83,7 +83,7 @@ class Variant:
             return {**found, "unsupported": self.unsupported}
         found |= {"seconds": self.seconds(), "noise": self.noise(), "error": self.worst}
         found["page_faults"] = statistics.median(self.faults)
-        return {**found, "samples": self.visits}
+        return {**found, "samples": [[float(f"{s:.5g}") for s in v] for v in self.visits]}
 
 
 class Run:
@@ -118,7 +118,8 @@ class Run:
                 worker.start(self.plan.limit)
             except (ImportError, Failure) as error:
                 if peer == OURS:
-                    raise RuntimeError(f"{OURS}: {error}") from None
+                    kind = OSError if isinstance(error, Failure) else NotImplementedError
+                    raise kind(f"{OURS}: {error}") from None
                 self.missing[peer] = str(error)
                 self._say(f"{peer} is left out: {error}")
                 continue

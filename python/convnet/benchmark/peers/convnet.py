@@ -16,7 +16,7 @@ from convnet.benchmark.workloads import optim as optimizers
 
 def start(threads: int, precision: str, device: str) -> None:
     if device != "cpu":
-        raise NotImplementedError(f"convnet bench has no device {device!r} in this version")
+        raise NotImplementedError(f"this version has no device {device!r}")
     convnet.set_num_threads(threads)
     convnet.set_precision(precision)
 
