@@ -147,12 +147,10 @@ def test_plot(tmp_path, format):
     assert picture.read_bytes().startswith(start)
 
 
-def axes_of(parts):
-    figure, axes = plots.figure(*(height for height, _ in parts))
-    for (_, draw), ax in zip(parts, axes, strict=True):
-        draw(ax)
+def axes_of(panels):
+    figure = plots.figure(panels)
     figure.canvas.draw()
-    return axes
+    return figure.axes
 
 
 def test_bars_start_at_zero_and_every_layer_has_one():
@@ -168,6 +166,15 @@ def test_bars_start_at_zero_and_every_layer_has_one():
         centres = [(box.x1, box.y1) for box in boxes]
         gaps = [b[0] - a[0] for a, b in pairwise(centres)]
         assert min(gaps) > 8, "labels overlap"
+
+
+def test_many_small_panels_stand_in_two_columns():
+    results = [result(name, (1,), {"torch": (2,)}, suite=name) for name in "abc"]
+    axes = axes_of(plots.bars(record(*results)))
+    places = [ax.get_position() for ax in axes[:3]]
+    assert places[0].x0 < places[1].x0
+    assert places[2].y1 < places[0].y0
+    assert not axes[3].axison
 
 
 def test_bar_beyond_the_axis_carries_its_value():

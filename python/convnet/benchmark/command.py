@@ -32,32 +32,40 @@ def main(options: argparse.Namespace) -> int:
     for file in (options.json, options.plot):
         _check_writable(file)
     out = console()
-    run = Run(plan, out.print)
-    results, interrupted = measure(run, out)
-    record = {
-        "command": sys.argv[1:],
-        "machine": machine.facts(),
-        "versions": run.versions,
-        "missing": run.missing,
-        "precision": plan.precision,
-        "seconds": plan.seconds,
-        "limits": {str(n): found for n, found in run.limits.items()},
-        "interrupted": interrupted,
-        "results": results,
-    }
-    summary.show(out, results, record["limits"])
-    if options.json:
-        files.write(record, options.json)
-        out.print(f"wrote {options.json}")
-    if options.plot and results:
-        from convnet.benchmark import plots
-
-        plots.draw(record, options.plot)
-        out.print(f"wrote {options.plot}")
+    run, results = Run(plan, out.print), []
+    interrupted = True
+    try:
+        interrupted = not measure(run, out, results)
+    finally:  # whatever happened, what was measured is kept
+        record = {
+            "command": sys.argv[1:],
+            "machine": machine.facts(),
+            "versions": run.versions,
+            "missing": run.missing,
+            "precision": plan.precision,
+            "seconds": plan.seconds,
+            "limits": {str(n): found for n, found in run.limits.items()},
+            "interrupted": interrupted,
+            "results": results,
+        }
+        _keep(record, options, out)
     if interrupted:
         out.print("stopped by Ctrl-C; what was measured is kept")
         return 130
     return int(any(_is_wrong(v) for r in results for v in r["peers"] if v["peer"] == OURS))
+
+
+def _keep(record: dict[str, Any], options: argparse.Namespace, out: Any) -> None:
+    """Show the summary, write the files."""
+    summary.show(out, record["results"], record["limits"])
+    if options.json:
+        files.write(record, options.json)
+        out.print(f"wrote {options.json}")
+    if options.plot and record["results"]:
+        from convnet.benchmark import plots
+
+        plots.draw(record, options.plot)
+        out.print(f"wrote {options.plot}")
 
 
 def _check_writable(file: str | None) -> None:
@@ -89,26 +97,24 @@ def _is_wrong(variant: dict[str, Any]) -> bool:
     return variant.get("problem", "").startswith("wrong result")
 
 
-def measure(run: Run, out: Any) -> tuple[list[dict[str, Any]], bool]:
-    """The results so far, and whether Ctrl-C ended the run."""
-    results: list[dict[str, Any]] = []
+def measure(run: Run, out: Any, results: list[dict[str, Any]]) -> bool:
+    """Append each result as it comes, and show it; False when Ctrl-C ended the run."""
     table: Table | None = None
     with Bar(out, len(run.plan.tasks) * len(run.plan.threads)) as bar:
         try:
             for result in run:
+                results.append(result)
                 limits = {str(n): found for n, found in run.limits.items()}
                 if table is None:
                     head(run, out)
                     peers = [p for p in run.versions if p != OURS]
-                    table = Table(
-                        out, peers, [p for p in peers if "channels_last" in run.layouts[p]]
-                    )
-                results.append(result)
+                    both = [p for p in peers if "channels_last" in run.layouts[p]]
+                    table = Table(out, peers, both)
                 table.add(result, limits)
                 bar.advance(f"{result['suite']} {result['name']}")
         except KeyboardInterrupt:
-            return results, True
-    return results, False
+            return False
+    return True
 
 
 def head(run: Run, out: Any) -> None:

@@ -1,6 +1,7 @@
 """Pictures of a run: a roofline with every layer on it, and bars of ratios, layer by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,49 @@ COLOURS = {
 _MARKERS = "osD^vP*X"
 _PER_ROW = 44  # bars' groups that stand side by side legibly
 _WIDTH = 15.0  # inches
+_FEW = 16  # layers that fit half of that
 _MOST = 12.0  # a bar beyond this is cut, with its value on it
 
 
-def figure(*heights: float) -> tuple[Figure, Any]:
-    """A figure that never asks for a window, with a row of axes for each height in inches."""
-    made = Figure(figsize=(_WIDTH, sum(heights)), dpi=100, layout="constrained")
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes. height: in inches; layers: how many stand side by side."""
+
+    height: float
+    layers: int
+    draw: Callable[[Any], None]
+
+
+def figure(panels: Sequence[Panel]) -> Figure:
+    """The panels below each other, or, when they are many and small, in two columns.
+
+    A figure that never asks for a window.
+    """
+    columns = 2 if len(panels) > 2 and max(p.layers for p in panels) <= _FEW else 1
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    heights = [max(p.height for p in row) for row in rows]
+    made = Figure(figsize=(_WIDTH * (1 + 0.2 * (columns - 1)), sum(heights)), layout="constrained")
     FigureCanvasAgg(made)
-    return made, made.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    grid = made.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+    for axes, row in zip(grid, rows, strict=True):
+        for ax, panel in zip(axes, row, strict=False):
+            panel.draw(ax)
+        for ax in axes[len(row) :]:
+            ax.set_axis_off()
+    return made
 
 
 def draw(record: dict[str, Any], path: str | Path) -> None:
     """All that a result file holds in one picture; its format follows the name."""
-    parts = rooflines(record) + bars(record) + shares(record)
-    if not parts:
+    panels = rooflines(record) + bars(record) + shares(record)
+    if not panels:
         raise ValueError("plot: there is nothing to draw: no peer, and no layer with arithmetic")
-    made, axes = figure(*(height for height, _ in parts))
-    for (_, part), ax in zip(parts, axes, strict=True):
-        part(ax)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    made.savefig(path)
+    figure(panels).savefig(path)
 
 
-def rooflines(record: dict[str, Any]) -> list[tuple[float, Any]]:
-    """(height, how to draw) for each number of threads and type that has layers with arithmetic."""
+def rooflines(record: dict[str, Any]) -> list[Panel]:
+    """One for each number of threads and type that has layers with arithmetic."""
     found = []
     keys = dict.fromkeys((r["threads"], r["dtype"]) for r in record["results"] if r["flops"] > 0)
     for threads, dtype in keys:
@@ -60,7 +80,7 @@ def rooflines(record: dict[str, Any]) -> list[tuple[float, Any]]:
             def part(ax: Any, results: Any = results, limits: Any = limits) -> None:
                 _roofline(ax, results, limits)
 
-            found.append((6.5, part))
+            found.append(Panel(6.5, 1, part))
     return found
 
 
@@ -126,8 +146,8 @@ def _minor(value: float, _: int) -> str:
     return f"{value:g}" if f"{value:.0e}"[0] in "25" else ""
 
 
-def bars(record: dict[str, Any]) -> list[tuple[float, Any]]:
-    """(height, how to draw) for each suite, direction and number of threads; long ones in rows."""
+def bars(record: dict[str, Any]) -> list[Panel]:
+    """One for each suite, direction and number of threads, or several where it is long."""
     found = []
     for group in figures.groups(record["results"]):
         peers = [p for p in figures.peers_of(group.results) if group.ordered(p)]
@@ -143,7 +163,7 @@ def bars(record: dict[str, Any]) -> list[tuple[float, Any]]:
             ) -> None:
                 _bars(ax, part, group, peers)
 
-            found.append((4.2, draw_part))
+            found.append(Panel(4.2, len(part), draw_part))
     return found
 
 
@@ -185,8 +205,8 @@ def _bars(
     _label(ax, results, f"{_title(group)}: above the line convnet is faster")
 
 
-def shares(record: dict[str, Any]) -> list[tuple[float, Any]]:
-    """(height, how to draw) of the shares of the copy bandwidth, where no arithmetic limits."""
+def shares(record: dict[str, Any]) -> list[Panel]:
+    """Shares of the copy bandwidth, where no arithmetic limits."""
     found = []
     for group in figures.groups(record["results"]):
         results = [r for r in group.results if r["flops"] == 0 and figures.best(r) is not None]
@@ -196,7 +216,7 @@ def shares(record: dict[str, Any]) -> list[tuple[float, Any]]:
         def draw_part(ax: Any, results: Any = results, group: Any = group) -> None:
             _shares(ax, results, group, record["limits"])
 
-        found.append((4.2, draw_part))
+        found.append(Panel(4.2, len(results), draw_part))
     return found
 
 
@@ -214,6 +234,7 @@ def _shares(
         colour = (COLOURS[OURS], "#edae49")[number]
         ax.bar(places + (number - 0.5) * width, heights, width, color=colour, label=name)
     ax.axhline(100, color="black", linewidth=1, label="np.copyto")
+    ax.set_ylim(top=max(110.0, ax.get_ylim()[1]))
     ax.set_ylabel("% of copy bandwidth")
     _label(ax, results, f"{_title(group)}: convnet's share of the copy bandwidth")
 

@@ -64,11 +64,9 @@ def _run(name: str, record: dict[str, Any]) -> list[str]:
     if record.get("interrupted"):
         parts.append("<p>The run was stopped early; what follows was measured until then.</p>")
     parts += ["<h3>Summary</h3>", _table(_HEAD_SUMMARY, summary_rows(record)), "<h3>Pictures</h3>"]
-    for height, draw in plots.rooflines(record) + plots.bars(record) + plots.shares(record):
-        figure, axes = plots.figure(height)
-        draw(axes[0])
+    for panel in plots.rooflines(record) + plots.bars(record) + plots.shares(record):
         text = io.StringIO()
-        figure.savefig(text, format="svg")
+        plots.figure([panel]).savefig(text, format="svg")
         svg = text.getvalue()
         parts.append(svg[svg.index("<svg") :])
     parts.append("<h3>Layers</h3>")

@@ -30,7 +30,7 @@ QUIET = 0.02  # relative standard error of a median that ends a measurement
 NOISY = 0.05  # from which on it is reported
 # A copy this many times slower than at the best moment so far: another program uses the memory.
 # Medians do not show that when it lasts.
-DISTURBED = 1.2
+DISTURBED = 1.4
 _GIVE_UP = 3  # failures in a row after which a peer is left out
 
 

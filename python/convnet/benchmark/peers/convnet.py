@@ -91,10 +91,7 @@ def _softmax(task: Task, a: Arrays) -> Run:
 def _optim(task: Task, a: Arrays) -> Run:
     param = nn.Parameter(a["param"].copy())
     param.grad = nn.Tensor(a["grad"])
-    if task.op == "adam":
-        optimizer: Any = optim.Adam([param], lr=optimizers.LR)
-    else:
-        optimizer = optim.SGD([param], lr=optimizers.LR, momentum=optimizers.MOMENTUM)
+    optimizer = optimizers.optimizer(task, param)
 
     def run() -> tuple:
         optimizer.step()

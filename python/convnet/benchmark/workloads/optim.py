@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from convnet.backends import reference
+import convnet
+from convnet import nn, optim
 from convnet.benchmark.tasks import Task
 from convnet.benchmark.workloads import Expectation, near, normal
 
@@ -22,6 +23,12 @@ def cost(task: Task) -> tuple[float, float]:
     return 0.0, float(_MOVED[task.op] * np.dtype(task.dtype).itemsize * n)
 
 
+def optimizer(task: Task, param: nn.Parameter) -> optim.Optimizer:
+    if task.op == "adam":
+        return optim.Adam([param], lr=LR)
+    return optim.SGD([param], lr=LR, momentum=MOMENTUM)
+
+
 def expectations(task: Task, arrays: dict[str, np.ndarray]) -> list[Expectation]:
     """After the first step."""
     (n,) = task.params["shape"]
@@ -29,10 +36,9 @@ def expectations(task: Task, arrays: dict[str, np.ndarray]) -> list[Expectation]
     for start in (0, max(0, n - _PART)):
         span = (start, min(n, start + _PART))
         param, grad = (arrays[a][slice(*span)].astype(np.float64) for a in ("param", "grad"))
-        m, v = np.zeros_like(param), np.zeros_like(param)
-        if task.op == "adam":
-            reference.adam(param, grad, m, v, 1, LR, 0.9, 0.999, 1e-8, 0.0, False)
-        else:
-            reference.sgd(param, grad, m, LR, MOMENTUM, 0.0, 0.0, False, True)
-        found.append(Expectation(0, (span,), param, near(param, task.dtype)))
+        tensor = nn.Parameter(param)
+        tensor.grad = nn.Tensor(grad)
+        with convnet.use_backend("reference"):
+            optimizer(task, tensor).step()
+        found.append(Expectation(0, (span,), tensor.data, near(tensor.data, task.dtype)))
     return found
