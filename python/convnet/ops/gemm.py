@@ -17,8 +17,8 @@ from convnet.ops._fused import FUSED, activate, check_activation
 def _matrices(a: np.ndarray) -> np.ndarray:
     """`a` itself where one axis of its matrices is contiguous, the other ascending; else a copy.
 
-    The copy has the contiguous axis that `a` nearly has: the kernels choose by it in which order they
-    sum, and the bits are those of any other array of the same order.
+    The copy has the contiguous axis that `a` nearly has: the kernels choose by it in which order
+    they sum, and the bits are those of any other array of the same order.
     """
     (rows, cols), (row, col), item = a.shape[-2:], a.strides[-2:], a.itemsize
     if cols == 1:
