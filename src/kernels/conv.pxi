@@ -185,13 +185,25 @@ cdef inline bint pixels_are_rows(const conv_t *c) noexcept nogil:
 
 cdef void store_strided(real_t *out, index_t stride, const real_t *sums, real_t bias, index_t n,
                         bint first, bint relu) noexcept nogil:
-    cdef index_t j
-    cdef real_t v
+    cdef index_t j = 0
+    cdef int count
+    cdef vec_t v, old = vzero()
+    cdef real_t x
+    if stride == 2:
+        while j < n:
+            count = <int> min_index(VL, n - j)
+            v = vload(sums + j) + vsplat(bias)
+            if not first:
+                # Nothing behind the last element is read.
+                old = vload_even(out + 2 * j, count)
+            vstore_even(out + 2 * j, count, finish(v, old, first, relu))
+            j += VL
+        return
     for j in range(n):
-        v = sums[j] + bias
+        x = sums[j] + bias
         if not first:
-            v = v + out[j * stride]
-        out[j * stride] = relu1(v) if relu else v
+            x = x + out[j * stride]
+        out[j * stride] = relu1(x) if relu else x
 
 
 cdef void store_planes(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
@@ -382,7 +394,8 @@ cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
     """The product that computes one group; operands are set by conv_task."""
     p.k = c.taps * c.channels
     p.rows_a = p.panels_b = p.rows_b = NULL
-    p.locate_b = p.locate_c = NULL
+    p.locate_a = p.locate_b = p.locate_c = NULL
+    p.columns_a = p.columns_b = False
     p.begins, p.ends = c.bias != NULL, c.relu
     if c.x.channels_last:
         p.m, p.n = c.batch * c.pixels, c.filters
@@ -432,6 +445,8 @@ cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const 
     p.a = p.b = p.state = &window
     if c.x.channels_last:
         p.panels_b = packed
+        if window.direct and c.taps == 1:
+            p.locate_a, p.a_stride = locate_im2col_pixel, c.x.at[2]
     else:
         p.rows_a, p.ld_a, p.step_a = packed, weights_ld(c), 1
         if window.direct and c.taps == 1:

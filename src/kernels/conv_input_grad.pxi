@@ -56,15 +56,38 @@ cdef void set_gradient(conv_t *c, const conv_t *forward, index_t phase) noexcept
     join_axes(c)
 
 
-cdef void fill_constant(const conv_t *c) noexcept nogil:
-    """y = bias: pixels that no tap reaches."""
-    cdef index_t n, pixel, k
+cdef void fill_part(const conv_t *forward, index_t part, index_t parts) noexcept nogil:
+    """dx = bias, a part of it: what no tap reaches stays so."""
+    cdef index_t filters = forward.groups * forward.channels, pixels = 1, rows, row, i
     cdef real_t *out
-    for n in range(c.batch):
-        for pixel in range(c.pixels):
-            out = c.y.data + pixel_offset(c, n * c.pixels + pixel)
-            for k in range(c.groups * c.filters):
-                out[k * c.y.c] = c.bias[k] if c.bias != NULL else 0
+    cdef real_t value
+    for i in range(3):
+        pixels *= forward.axis[i].n_in
+    if forward.bias == NULL:
+        rows = forward.batch * filters
+        row = rows * part // parts
+        memset(forward.x.data + row * pixels, 0,
+               (rows * (part + 1) // parts - row) * pixels * sizeof(real_t))
+    elif forward.x.channels_last:
+        rows = forward.batch * pixels
+        for row in range(rows * part // parts, rows * (part + 1) // parts):
+            copy_run(forward.bias, forward.x.data + row * filters, filters)
+    else:
+        rows = forward.batch * filters
+        for row in range(rows * part // parts, rows * (part + 1) // parts):
+            out = forward.x.data + row * pixels
+            value = forward.bias[row % filters]
+            for i in range(pixels):
+                out[i] = value
+
+
+cdef void fill_constant(const conv_t *forward, int n_threads) noexcept nogil:
+    cdef int part
+    if n_threads == 1:
+        fill_part(forward, 0, 1)
+    else:
+        for part in prange(n_threads, num_threads=n_threads, schedule="static"):
+            fill_part(forward, part, n_threads)
 
 
 def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, dims,
@@ -73,6 +96,7 @@ def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx
     cdef conv_t forward, c
     cdef workspace_t workspace
     cdef index_t packed = 0, per_thread = 0, phases = 1, phase
+    cdef bint untouched = False
     cdef int i
     set_forward(&forward, dx, w, dy, dims)
     forward.bias = pointer(b)
@@ -81,16 +105,17 @@ def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx
         phases *= forward.axis[i].step
     for phase in range(phases):
         set_gradient(&c, &forward, phase)
+        untouched = untouched or c.taps == 0 and c.pixels > 0
         if c.taps * c.pixels > 0:
             packed = max_index(packed, padded(weights_size(&c, filters_at_once(&c))))
             per_thread = max_index(per_thread, conv_scratch(&c, n_threads))
     workspace = acquire((packed + n_threads * per_thread) * sizeof(real_t))
     with nogil:
+        if untouched:
+            fill_constant(&forward, n_threads)
         for phase in range(phases):
             set_gradient(&c, &forward, phase)
-            if c.taps == 0:
-                fill_constant(&c)
-            elif c.pixels > 0:
+            if c.taps * c.pixels > 0:
                 conv_run(&c, <real_t *> workspace.data, <real_t *> workspace.data + packed,
                          per_thread, n_threads)
     release(workspace)

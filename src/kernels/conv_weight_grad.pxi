@@ -1,7 +1,8 @@
 # Weight gradient
 #
 #   NCHW           dw' = im2col x dy'     (c, t, r, s) x K    im2col's rows are runs of pixels
-#   channels-last  dw = dy' x im2col'     K x (t, r, s, c)    im2col's rows are runs of channels
+#   channels-last  dw = dy' x im2col'     K x (t, r, s, c)    im2col's rows are runs of channels, and so
+#                                                             are dy's: A's columns stay columns
 #
 # The sum runs over all pixels of the batch. Where dw has too few blocks for the threads, it is cut
 # into chunks; their number depends on the shape alone, and they are added in order.
@@ -33,21 +34,23 @@ cdef void fill_dy_columns(const void *matrix, index_t row, index_t rows, index_t
         rows -= count
 
 
-cdef void fill_dy_rows(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
-                       real_t *out, index_t ld) noexcept nogil:
-    """Row filter, column pixel."""
+cdef const real_t *locate_dy(const void *matrix, index_t row, index_t col) noexcept nogil:
+    """Row pixel, column filter."""
     cdef const conv_t *c = &(<const weight_grad_t *> matrix).conv
-    cdef index_t count
-    cdef dense_t m
-    m.row = c.y.c
-    m.col = c.y.at[2]
-    while cols > 0:
-        count = min_index(cols, c.pixels - col % c.pixels)
-        m.data = c.y.data + col // c.pixels * c.y.n + col % c.pixels * m.col
-        fill_dense(&m, row, rows, 0, count, out, ld)
-        out += count
-        col += count
-        cols -= count
+    cdef index_t n = row // c.pixels
+    return c.y.data + n * c.y.n + (row - n * c.pixels) * c.y.at[2] + col * c.y.c
+
+
+cdef const real_t *locate_dy_row(const void *matrix, index_t row, index_t col) noexcept nogil:
+    """Row filter, column pixel."""
+    return locate_dy(matrix, col, row)
+
+
+cdef const real_t *locate_channel(const void *matrix, index_t row, index_t col) noexcept nogil:
+    """NCHW, one tap of stride 1: row channel, column pixel."""
+    cdef const conv_t *c = (<const window_t *> matrix).c
+    cdef index_t n = col // c.pixels
+    return c.x.data + n * c.x.n + row * c.x.c + col - n * c.pixels
 
 
 cdef inline index_t weight_offset(const weight_grad_t *g, index_t channel,
@@ -95,15 +98,22 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
     cdef const conv_t *c = &g.conv
     p.k = c.batch * c.pixels
     p.rows_a = p.panels_b = p.rows_b = NULL
-    p.locate_b, p.locate_c = NULL, locate_result
+    p.locate_a, p.locate_b, p.locate_c = NULL, NULL, locate_result
+    p.columns_a, p.columns_b = c.x.channels_last, not c.x.channels_last
     p.begins = p.ends = False
     p.store, p.prepare = store_dense, move_to_sum
     if c.x.channels_last:
         p.m, p.n = c.filters, c.channels * c.taps
-        p.fill_a, p.fill_b = fill_dy_rows, fill_im2col_pixels
+        p.fill_a, p.fill_b = fill_dy_columns, fill_im2col_pixels
+        p.locate_a, p.a_stride = locate_dy_row, c.y.at[2]
+        if c.taps == 1:
+            p.locate_b, p.b_stride = locate_im2col_pixel, c.x.at[2] * c.axis[2].step
     else:
         p.m, p.n = c.channels * c.taps, c.filters
         p.fill_a, p.fill_b = fill_im2col_rows, fill_dy_columns
+        p.locate_b, p.b_stride = locate_dy, c.y.c
+        if is_trivial(&c.axis[0]) and is_trivial(&c.axis[1]) and is_trivial(&c.axis[2]):
+            p.locate_a, p.a_stride = locate_channel, c.x.c
 
 
 cdef inline index_t weight_grad_window(const conv_t *c, const product_t *p) noexcept nogil:

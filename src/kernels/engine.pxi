@@ -52,8 +52,12 @@ cdef struct product_t:
     index_t ld_b
     store_t store
     const void *c
-    locate_t locate_b       # or NULL; rows b_stride apart
+    locate_t locate_a       # or NULL: where fill_a reads; rows a_stride apart
+    index_t a_stride
+    bint columns_a          # A's columns are contiguous: fill_a copies A' (k x m), a_stride is theirs
+    locate_t locate_b       # or NULL: where fill_b reads; rows b_stride apart
     index_t b_stride
+    bint columns_b          # B's columns are contiguous, and b_stride apart
     locate_t locate_c       # or NULL (or NULL for a tile whose rows are no runs); rows c_stride apart
     index_t c_stride
     bint begins, ends       # whether store does more than add on the first, on the last part
@@ -61,12 +65,12 @@ cdef struct product_t:
     index_t band            # rows of a block that are in the buffer at a time, at most
 
 
-# Rows of NR elements that are brought into the cache while a tile is multiplied: so many for each STRIDE
-# of k. In one burst before the tile they fill the processor's line buffers, and A waits behind them
-# (2048^3: 0.86 of MKL's speed, spread out %%).
+# What is brought into the cache while a tile is multiplied, piece by piece of NR elements, so many for
+# each STRIDE of k: `next`, operands that are copied soon, in runs of pieces; c, the tile's own rows.
+# In one burst before the tile they fill the processor's line buffers, and A waits behind them.
 cdef struct ahead_t:
-    const real_t *b
-    index_t b_stride, b_rows
+    const real_t *next
+    index_t pieces, left, run, jump
     const real_t *c
     index_t c_stride, c_rows
 
@@ -75,7 +79,7 @@ cdef enum:
 
 cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real_t *a, index_t row,
                               index_t step, const real_t *b, index_t ldb, real_t *out,
-                              index_t ld, bint add, const ahead_t *ahead) noexcept nogil:
+                              index_t ld, bint add, ahead_t *ahead) noexcept nogil:
     """out (mr x nv vectors, ld apart) = or += a (mr x kc) b (kc rows, ldb apart)
 
     a's element (i, k) is at i * row + k * step: rows or columns may be the contiguous ones.
@@ -84,15 +88,18 @@ cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real
     cdef vec_t line[NV]
     cdef int i, j
     cdef index_t k = 0, end
-    cdef const real_t *next_b = ahead.b
     cdef const real_t *next_c = ahead.c
     for i in range(mr):
         for j in range(nv):
             sums[i][j] = vzero()
     while k < kc:
-        for end in range(ahead.b_rows):
-            prefetch_run(next_b, NR)
-            next_b = next_b + ahead.b_stride
+        for end in range(ahead.pieces):
+            prefetch_run(ahead.next, NR)
+            ahead.next += NR
+            ahead.left -= 1
+            if ahead.left == 0:
+                ahead.left = ahead.run
+                ahead.next += ahead.jump
         for end in range(ahead.c_rows):
             prefetch_for_write(next_c, NR)
             next_c = next_c + ahead.c_stride
@@ -118,7 +125,7 @@ cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real
 
 cdef inline void micro_kernel_rows(const int nv, int mr, index_t kc, const real_t *a, index_t row,
                                    index_t step, const real_t *b, index_t ldb, real_t *out,
-                                   index_t ld, bint add, const ahead_t *ahead) noexcept nogil:
+                                   index_t ld, bint add, ahead_t *ahead) noexcept nogil:
     # The compiler drops the heights above its MR.
     if MR >= 14 and mr == 14:
         micro_kernel(14, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
@@ -154,7 +161,7 @@ cdef inline void micro_kernel_rows(const int nv, int mr, index_t kc, const real_
 
 cdef void tile_of_rows(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
                        const real_t *b, index_t ldb, real_t *out, index_t ld, bint add,
-                       const ahead_t *ahead) noexcept nogil:
+                       ahead_t *ahead) noexcept nogil:
     """A's rows are contiguous."""
     if cols <= VL:
         micro_kernel_rows(1, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
@@ -164,7 +171,7 @@ cdef void tile_of_rows(int mr, index_t cols, index_t kc, const real_t *a, index_
 
 cdef void tile_of_columns(int mr, index_t cols, index_t kc, const real_t *a, index_t step,
                           const real_t *b, index_t ldb, real_t *out, index_t ld, bint add,
-                          const ahead_t *ahead) noexcept nogil:
+                          ahead_t *ahead) noexcept nogil:
     """A's columns are contiguous."""
     if cols <= VL:
         micro_kernel_rows(1, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
@@ -177,8 +184,8 @@ cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a,
                               real_t *tile) noexcept nogil:
     """tile (mr x cols, NR apart) = a b, A's rows (step = 1) or columns (row = 1) contiguous."""
     cdef ahead_t nothing
-    nothing.b_rows = nothing.c_rows = nothing.b_stride = nothing.c_stride = 0
-    nothing.b = nothing.c = NULL
+    nothing.pieces = nothing.c_rows = nothing.c_stride = 0
+    nothing.next = nothing.c = NULL
     if step == 1:
         tile_of_rows(mr, cols, kc, a, row, b, ldb, tile, NR, False, &nothing)
     else:
@@ -187,6 +194,7 @@ cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a,
 
 cdef enum:
     PANELS = 1 << 20  # bytes of B's panels that a block keeps, at most: half of L2
+    WIDE = 4          # panels at a time
 
 cdef inline bint keeps_panels(const product_t *p) noexcept nogil:
     return p.panels_b == NULL and p.block_m > p.band
@@ -196,10 +204,28 @@ cdef inline index_t blocks_of(const product_t *p) noexcept nogil:
     return ceil_div(p.m, p.block_m) * ceil_div(p.n, p.block_n)
 
 
+cdef inline index_t panel_columns(const product_t *p) noexcept nogil:
+    """Columns of B that are in memory as panels at a time, at most."""
+    if p.panels_b != NULL:
+        return 0
+    return ceil_div(p.block_n if keeps_panels(p) else min_index(p.block_n, WIDE * NR), NR) * NR
+
+
+cdef inline index_t columns_ld(const product_t *p) noexcept nogil:
+    """From one column of A to the next in the buffer: no multiple of 256 bytes."""
+    cdef index_t line = 64 // sizeof(real_t)
+    return (ceil_div(p.band, line) | 1) * line
+
+
+cdef inline index_t buffer_size(const product_t *p) noexcept nogil:
+    if p.rows_a != NULL:
+        return 0
+    return KC * columns_ld(p) if p.columns_a else p.band * LDA
+
+
 cdef index_t scratch_size(const product_t *p) noexcept nogil:
     """Elements of scratch memory that a thread needs."""
-    cdef index_t columns = ceil_div(p.block_n, NR) * NR if keeps_panels(p) else NR
-    return (0 if p.rows_a != NULL else p.band * LDA + VL) + KC * columns + MR * NR + VL
+    return buffer_size(p) + KC * panel_columns(p) + MR * NR + 2 * VL
 
 
 cdef void choose_blocks(product_t *p, bint long_blocks, index_t tasks,
@@ -237,66 +263,97 @@ cdef void block_bounds(const product_t *p, index_t block, index_t *i0, index_t *
     j1[0] = min_index(j0[0] + p.block_n, p.n)
 
 
+cdef void look_ahead(ahead_t *ahead, const real_t *next, index_t rows, index_t cols, index_t stride,
+                     index_t tiles, index_t strides) noexcept nogil:
+    """Spread the lines of a matrix over so many tiles of so many strides each."""
+    ahead.run = ahead.left = ceil_div(cols, NR)
+    ahead.next = next
+    ahead.jump = stride - ahead.run * NR
+    ahead.pieces = 0
+    if next != NULL:
+        ahead.pieces = ceil_div(rows * ahead.run, tiles * strides)
+
+
 cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t step, index_t row,
-                       index_t rows, index_t j0, index_t j1, index_t k, index_t kc, real_t *panels, bint keep,
-                       bint filled, bint first, bint last, real_t *tile) noexcept nogil:
+                       index_t rows, index_t j0, index_t j1, index_t k, index_t kc, real_t *panels,
+                       bint keep, bint filled, const real_t *next_a, index_t next_kc, bint first,
+                       bint last, real_t *tile) noexcept nogil:
     """One part, k ... k + kc, of the sums of a band of C: rows row ... row + rows, columns j0 ... j1.
 
-    keep: each panel has its place in `panels`; filled: it is there already.
+    keep: each panel has its place in `panels`; filled: it is there already. next_a: what fill_a copies
+    next, of as many rows and next_kc columns.
     """
     cdef const real_t *b
+    cdef const real_t *next_b
     cdef real_t *out
-    cdef index_t j = j0, ldb = NR, ld, cols, i, n, fetched, group, groups = ceil_div(rows, MR)
+    cdef index_t j = j0, wide, end, cols, at, ld, ldb, i, n, group, groups = ceil_div(rows, MR)
     cdef index_t strides = ceil_div(kc, STRIDE)
     cdef bint fill = p.panels_b == NULL and not filled
     cdef bint plain = not (first and p.begins or last and p.ends)
     cdef ahead_t ahead
-    ahead.b_stride, ahead.c_stride = p.b_stride, p.c_stride
-    ahead.b = ahead.c = NULL
-    ahead.b_rows = ahead.c_rows = 0
-    while j < j1:
-        cols = min_index(NR, j1 - j)
-        if p.panels_b != NULL:
-            b = p.panels_b + j * p.k + k * NR
-        elif p.rows_b != NULL and cols == NR:
-            b = p.rows_b + k * p.ld_b + j
-            ldb = p.ld_b
-        else:
-            b = panels
-            ldb = NR
-            if fill:
-                p.fill_b(p.b, k, kc, j, cols, panels, NR)
-            if keep:
-                panels = panels + KC * NR
+    ahead.c_stride = p.c_stride
+    ahead.c = NULL
+    ahead.c_rows = 0
+    i, n = rows, next_kc
+    if p.columns_a:
+        i, n = n, i
+    look_ahead(&ahead, next_a, i, n, p.a_stride, groups * ceil_div(j1 - j0, NR), strides)
+    while j < j1:  # as many panels as lie in L1 and L2 together
+        wide = min_index(WIDE * NR, j1 - j)
+        end = j + wide
+        if fill:
+            at = j
+            while at < end:
+                cols = min_index(NR, end - at)
+                if p.rows_b == NULL or cols < NR:
+                    p.fill_b(p.b, k, kc, at, cols, panels + (at - j) * KC, NR)
+                at += NR
+            if p.locate_b != NULL:
+                next_b = NULL
+                if end < j1:
+                    next_b = p.locate_b(p.b, k, end)
+                    i, n = kc, min_index(WIDE * NR, j1 - end)
+                elif not last:
+                    next_b = p.locate_b(p.b, k + kc, j0)
+                    i, n = min_index(KC, p.k - k - kc), min_index(WIDE * NR, j1 - j0)
+                if p.columns_b:
+                    i, n = n, i
+                look_ahead(&ahead, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR), strides)
         i = 0
-        fetched = 0
         for group in range(groups):
             n = rows * (group + 1) // groups - i
-            if p.locate_c != NULL:
-                ahead.c = p.locate_c(p.c, row + i, j)
-                ahead.c_rows = ceil_div(n, strides) if ahead.c != NULL else 0
-            if p.locate_b != NULL:
-                ahead.b_rows = 0
-                if fill and fetched < kc and j + NR < j1:
-                    ahead.b = p.locate_b(p.b, k + fetched, j + NR)
-                    ahead.b_rows = ceil_div(kc, groups * strides)
-                    fetched += ahead.b_rows * strides
-            if plain and cols == NR and ahead.c != NULL:
-                out = <real_t *> ahead.c
-                ld = p.c_stride
-            else:
+            at = j
+            while at < end:
+                cols = min_index(NR, end - at)
+                ldb = NR
+                if p.panels_b != NULL:
+                    b = p.panels_b + at * p.k + k * NR
+                elif p.rows_b != NULL and cols == NR:
+                    b = p.rows_b + k * p.ld_b + at
+                    ldb = p.ld_b
+                else:
+                    b = panels + (at - j) * KC
                 out = tile
                 ld = NR
-            if step == 1:
-                tile_of_rows(<int> n, cols, kc, a + i * lda, lda, b, ldb, out, ld,
-                             out != tile and not first, &ahead)
-            else:
-                tile_of_columns(<int> n, cols, kc, a + i * lda, step, b, ldb, out, ld,
-                                out != tile and not first, &ahead)
-            if out == tile:
-                p.store(p.c, row + i, n, j, cols, tile, first, last)
+                if p.locate_c != NULL:
+                    ahead.c = p.locate_c(p.c, row + i, at)
+                    ahead.c_rows = ceil_div(n, strides) if ahead.c != NULL else 0
+                    if plain and cols == NR and ahead.c != NULL:
+                        out = <real_t *> ahead.c
+                        ld = p.c_stride
+                if step == 1:
+                    tile_of_rows(<int> n, cols, kc, a + i * lda, lda, b, ldb, out, ld,
+                                 out != tile and not first, &ahead)
+                else:
+                    tile_of_columns(<int> n, cols, kc, a + i * lda, step, b, ldb, out, ld,
+                                    out != tile and not first, &ahead)
+                if out == tile:
+                    p.store(p.c, row + i, n, at, cols, tile, first, last)
+                at += NR
             i += n
-        j += NR
+        if keep:
+            panels = panels + KC * WIDE * NR
+        j = end
 
 
 cdef void product_block(const product_t *p, index_t block, index_t k_begin, index_t k_end,
@@ -306,10 +363,11 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
     cdef real_t *panels = tile + MR * NR
     cdef real_t *buffer
     cdef const real_t *a
+    cdef const real_t *next_a
     cdef index_t i0, i1, j0, j1, k = k_begin, kc, lda, step = 1, band, bands, i, end
     cdef bint keep = keeps_panels(p)
     block_bounds(p, block, &i0, &i1, &j0, &j1)
-    buffer = panels + KC * (ceil_div(p.block_n, NR) * NR if keep else NR) + VL
+    buffer = panels + KC * panel_columns(p) + VL
     bands = ceil_div(i1 - i0, p.band)
     while k < k_end:
         kc = min_index(KC, k_end - k)
@@ -323,10 +381,22 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
                 lda = p.ld_a
                 step = p.step_a
             else:
-                p.fill_a(p.a, i, end - i, k, kc, buffer, LDA)
                 a = buffer
-                lda = LDA
+                if p.columns_a:
+                    lda, step = 1, columns_ld(p)
+                    p.fill_a(p.a, k, kc, i, end - i, buffer, step)
+                else:
+                    lda = LDA
+                    p.fill_a(p.a, i, end - i, k, kc, buffer, LDA)
+            next_a = NULL
+            if p.locate_a != NULL:
+                if band + 1 < bands:
+                    next_a = p.locate_a(p.a, end, k)
+                elif k + kc < k_end:
+                    next_a = p.locate_a(p.a, i0, k + kc)
+                elif i1 < p.m:
+                    next_a = p.locate_a(p.a, i1, k_begin)
             product_band(p, a, lda, step, i, end - i, j0, j1, k, kc, panels, keep, band > 0,
-                         k == k_begin, k + kc == k_end, tile)
+                         next_a, min_index(KC, p.k), k == k_begin, k + kc == k_end, tile)
             i = end
         k += kc

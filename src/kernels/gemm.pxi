@@ -66,7 +66,7 @@ cdef void fill_dense(const void *matrix, index_t row, index_t rows, index_t col,
 
 cdef const real_t *locate_dense(const void *matrix, index_t row, index_t col) noexcept nogil:
     cdef const dense_t *m = <const dense_t *> matrix
-    return m.data + row * m.row + col
+    return m.data + row * m.row + col * m.col
 
 
 cdef struct dense_result_t:
@@ -273,7 +273,8 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     p.fill_a, p.a, p.rows_a = fill_dense, &left, NULL
     p.fill_b, p.b, p.panels_b, p.rows_b = fill_dense, &right, NULL, NULL
     p.store, p.c = store_dense, &result
-    p.locate_b = p.locate_c = NULL
+    p.locate_a = p.locate_b = p.locate_c = NULL
+    p.columns_a = p.columns_b = False
     threads = threads_for(batch * p.m * p.n * p.k // 16, n_threads)
     thin = is_thin(&p)
     if thin:
@@ -284,8 +285,9 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
             p.rows_a, p.ld_a, p.step_a = left.data, left.row, left.col
         if right.col == 1 and lies_well(&right, p.k * p.n):
             p.rows_b, p.ld_b = right.data, right.row
-        elif right.col == 1:
-            p.locate_b, p.b_stride = locate_dense, right.row
+        else:
+            p.columns_b = right.row == 1
+            p.locate_b, p.b_stride = locate_dense, right.col if p.columns_b else right.row
         if result.col == 1 and alpha == 1:
             p.locate_c, p.c_stride = locate_result, result.row
         p.begins, p.ends = result.addend != NULL, result.relu

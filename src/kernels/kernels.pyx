@@ -72,6 +72,8 @@ cdef extern from "simd.h" nogil:
     lanes_t vlanes(Py_ssize_t begin, Py_ssize_t end)
     vec_t vload_some(const real_t *p, lanes_t lanes)
     void vstore_some(real_t *p, lanes_t lanes, vec_t v)
+    vec_t vload_even(const real_t *p, int n)
+    void vstore_even(real_t *p, int n, vec_t v)
     real_t vfirst(vec_t v)
     real_t vmax_lane(vec_t v)
     void *opaque(void *f)

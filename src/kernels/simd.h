@@ -301,6 +301,30 @@ INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
         if (m[i]) p[i] = v[i];
 }
 #endif
+/* p[2 * i] for i < n, then 0. */
+INLINE vec_t vload_even(const real_t *p, int n) {
+    real_t lanes[VL] = {0};
+    if (n == VL) return SHUFFLE(vload(p), vload_first(p + VL, VL - 1, vzero()), EVEN);
+    for (int i = 0; i < n; i++) lanes[i] = p[2 * i];
+    return vload(lanes);
+}
+/* p[2 * i] = v[i] for i < n; p[2 * i + 1] is not touched. */
+INLINE void vstore_even(real_t *p, int n, vec_t v) {
+#ifdef __AVX512F__
+    if (n == VL) {
+        vec_t lower = SHUFFLE(v, v, LOWER), upper = SHUFFLE(v, v, UPPER);
+#if BYTES_OF(REAL) == 8
+        _mm512_mask_storeu_pd(p, 0x55, (__m512d)lower);
+        _mm512_mask_storeu_pd(p + VL, 0x55, (__m512d)upper);
+#else
+        _mm512_mask_storeu_ps(p, 0x5555, (__m512)lower);
+        _mm512_mask_storeu_ps(p + VL, 0x5555, (__m512)upper);
+#endif
+        return;
+    }
+#endif
+    for (int i = 0; i < n; i++) p[2 * i] = v[i];
+}
 INLINE real_t vfirst(vec_t v) { return v[0]; }
 /* The largest lane, where none is NaN. */
 INLINE real_t vmax_lane(vec_t v) {

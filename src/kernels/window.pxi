@@ -253,6 +253,16 @@ cdef void fill_im2col_rows(const void *matrix, index_t row, index_t rows, index_
         runs += 1
         line += 1
         q = 0
+    if runs == 1 and cols == NR:
+        for i in range(rows):
+            src = plane + v.taps[tap] + starts[0]
+            for k in range(NV):
+                vstore(out + i * ld + k * VL, vload(src + k * VL))
+            tap += 1
+            if tap == v.c.taps:
+                tap = 0
+                plane += v.channel_step
+        return
     for i in range(rows):
         src = plane + v.taps[tap]
         dst = out + i * ld
@@ -276,6 +286,18 @@ cdef const real_t *locate_im2col_row(const void *matrix, index_t row, index_t co
     cdef index_t line = col // v.c.axis[2].n_out
     return (v.data + (row - v.first_channel) * v.channel_step + v.rows[line - v.first_row] + col
             - line * v.c.axis[2].n_out + v.taps[0])
+
+
+cdef const real_t *locate_im2col_pixel(const void *matrix, index_t row,
+                                       index_t col) noexcept nogil:
+    """One tap, x read as it lies: rows are pixels; row may be beyond the window."""
+    cdef const window_t *v = <const window_t *> matrix
+    cdef index_t line = row // v.c.axis[2].n_out, n, o, p
+    split_row(v.c, line, &n, &o, &p)
+    return (v.c.x.data + n * v.c.x.n + (o * v.c.axis[0].step + v.c.axis[0].offset) * v.c.x.at[0]
+            + (p * v.c.axis[1].step + v.c.axis[1].offset) * v.c.x.at[1]
+            + (row - line * v.c.axis[2].n_out) * v.pixel_step + v.c.axis[2].offset * v.c.x.at[2]
+            + col)
 
 
 cdef void fill_im2col_pixels(const void *matrix, index_t row, index_t rows, index_t col,
