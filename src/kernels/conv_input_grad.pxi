@@ -81,13 +81,24 @@ cdef void fill_part(const conv_t *forward, index_t part, index_t parts) noexcept
                 out[i] = value
 
 
-cdef void fill_constant(const conv_t *forward, int n_threads) noexcept nogil:
+cdef void fill_all(const conv_t *forward, int n_threads) noexcept nogil:
     cdef int part
     if n_threads == 1:
         fill_part(forward, 0, 1)
     else:
         for part in prange(n_threads, num_threads=n_threads, schedule="static"):
             fill_part(forward, part, n_threads)
+
+
+cdef void fill_constant(const conv_t *c) noexcept nogil:
+    """y = bias: pixels that no tap reaches."""
+    cdef index_t n, pixel, k
+    cdef real_t *out
+    for n in range(c.batch):
+        for pixel in range(c.pixels):
+            out = c.y.data + pixel_offset(c, n * c.pixels + pixel)
+            for k in range(c.groups * c.filters):
+                out[k * c.y.c] = c.bias[k] if c.bias != NULL else 0
 
 
 def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, dims,
@@ -112,7 +123,7 @@ def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx
     workspace = acquire((packed + n_threads * per_thread) * sizeof(real_t))
     with nogil:
         if untouched:
-            fill_constant(&forward, n_threads)
+            fill_all(&forward, n_threads)
         for phase in range(phases):
             set_gradient(&c, &forward, phase)
             if c.taps * c.pixels > 0:
