@@ -104,6 +104,14 @@ CONVNET = {
     "set_rng_state": "new_state",
     "cross_check": "on=True",
     "info": "",
+    "summary": "model, input_size, dtype=None",
+    **dict.fromkeys(
+        (
+            *("zeros", "ones", "full", "eye", "arange", "linspace", "from_numpy", "tensor"),
+            *("rand", "randn", "randint", "randperm", "zeros_like", "ones_like"),
+            *("cat", "stack", "where", "sum", "mean", "max", "argmax", "flatten", "matmul"),
+        )
+    ),
     "save": None,
     "load": "path, *, with_metadata=False",
 }
@@ -140,6 +148,7 @@ CLASSES = {
         *("CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss"),
         *("MSELoss", "L1Loss", "SmoothL1Loss"),
     ],
+    "convnet.nn.summary": ["Layer", "Summary"],
     "convnet.optim": ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Optimizer"],
     "convnet.optim.lr_scheduler": [
         "LambdaLR",

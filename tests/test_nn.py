@@ -286,6 +286,42 @@ def test_initial_values_are_distributed_as_torchs(make, fan_in):
         assert p.data.std() == pytest.approx(q.detach().numpy().std(), rel=0.08)
 
 
+INITS = [
+    ("uniform_", {"a": -1.0, "b": 2.0}),
+    ("normal_", {"mean": 1.0, "std": 0.5}),
+    ("trunc_normal_", {"std": 1.5, "a": -1.0, "b": 2.0}),
+    ("constant_", {"val": 0.25}),
+    ("xavier_uniform_", {"gain": 2.0}),
+    ("xavier_normal_", {}),
+    ("kaiming_uniform_", {"a": 0.3}),
+    ("kaiming_uniform_", {"mode": "fan_out", "nonlinearity": "relu"}),
+    ("kaiming_normal_", {"nonlinearity": "tanh"}),
+    ("orthogonal_", {"gain": 1.5}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), INITS, ids=str)
+def test_inits_are_distributed_as_torchs(name, options):
+    torch = pytest.importorskip("torch")
+    convnet.manual_seed(0)
+    torch.manual_seed(0)
+    ours, theirs = nn.Tensor(np.empty((60, 30, 3, 3))), torch.empty(60, 30, 3, 3)
+    assert getattr(nn.init, name)(ours, **options) is ours
+    a, b = ours.data, getattr(torch.nn.init, name)(theirs, **options).double().numpy()
+    for statistic, slack in ((np.mean, 0.02), (np.std, 0.02), (np.min, 0.2), (np.max, 0.2)):
+        assert abs(statistic(a) - statistic(b)) <= slack * (b.std() + abs(statistic(b)))
+    if name == "orthogonal_":
+        rows = a.reshape(60, -1)
+        np.testing.assert_allclose(rows @ rows.T, 2.25 * np.eye(60), atol=1e-12)
+
+
+def test_gains_are_torchs():
+    torch = pytest.importorskip("torch")
+    for name in ("linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"):
+        assert nn.init.calculate_gain(name) == pytest.approx(torch.nn.init.calculate_gain(name))
+    assert nn.init.calculate_gain("leaky_relu", 0.5) == pytest.approx((2 / 1.25) ** 0.5)
+
+
 def test_one_seed_gives_one_model():
     def weights(seed):
         convnet.manual_seed(seed)

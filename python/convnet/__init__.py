@@ -13,51 +13,54 @@ from convnet.backend import get_backend, info, use_backend
 from convnet.precision import get_precision, set_precision
 from convnet.threads import get_num_threads, set_num_threads
 
+# Names whose modules are imported at first use, so that `import convnet` stays light.
+_LAZY_NAMES = {
+    "convnet.check.cross": ("CrossCheckError", "cross_check"),
+    "convnet.random": ("get_rng_state", "manual_seed", "set_rng_state"),
+    "convnet.serialization": ("load", "save"),
+    "convnet.nn.summary": ("summary",),
+    "convnet.nn.tape": ("enable_grad", "is_grad_enabled", "no_grad"),
+    "convnet.nn.tensor": ("Tensor", "as_tensor", "cat", "concat", "concatenate", "stack", "tensor"),
+    "convnet.nn.conversion": (
+        *("bool", "device", "double", "float", "float32", "float64"),
+        *("int", "int32", "int64", "long", "uint8"),
+    ),
+    "convnet.nn.creation": (
+        *("arange", "asarray", "empty", "eye", "from_numpy", "full", "full_like", "is_tensor"),
+        *("linspace", "ones", "ones_like", "rand", "rand_like", "randint", "randn", "randn_like"),
+        *("randperm", "zeros", "zeros_like"),
+    ),
+    "convnet.nn.functions": (
+        *("abs", "allclose", "argmax", "argmin", "clamp", "eq", "exp", "flatten", "isfinite"),
+        *("isnan", "log", "log_softmax", "matmul", "max", "mean", "min", "mm", "numel", "permute"),
+        *("pow", "relu", "reshape", "sigmoid", "softmax", "sqrt", "square", "squeeze", "std"),
+        *("sum", "tanh", "transpose", "unsqueeze", "var", "where"),
+    ),
+}
+_LAZY = {name: module for module, names in _LAZY_NAMES.items() for name in names}
+_SUBMODULES = ("check", "cuda", "data", "nn", "optim", "train")
+
 __all__ = [
-    "CrossCheckError",
-    "Tensor",
-    "cross_check",
     "get_backend",
     "get_num_threads",
     "get_precision",
-    "get_rng_state",
     "info",
-    "load",
-    "manual_seed",
-    "no_grad",
     "ops",
-    "save",
     "set_num_threads",
     "set_precision",
-    "set_rng_state",
-    "tensor",
     "use_backend",
+    *_LAZY,
 ]
-
-# Names whose modules are imported at first use, so that `import convnet` stays light.
-_LAZY = {
-    "CrossCheckError": "convnet.check.cross",
-    "Tensor": "convnet.nn.tensor",
-    "cross_check": "convnet.check.cross",
-    "get_rng_state": "convnet.random",
-    "load": "convnet.serialization",
-    "manual_seed": "convnet.random",
-    "no_grad": "convnet.nn.tape",
-    "save": "convnet.serialization",
-    "set_rng_state": "convnet.random",
-    "tensor": "convnet.nn.tensor",
-}
-_SUBMODULES = ("check", "data", "nn", "optim", "train")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        import importlib
+    import importlib
 
+    if name in _LAZY:
         value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
         return value
     if name in _SUBMODULES:
-        import importlib
-
         return importlib.import_module(f"convnet.{name}")
-    raise AttributeError(f"module 'convnet' has no attribute {name!r}")
+    from convnet.absent import missing
+
+    raise missing("convnet", name)

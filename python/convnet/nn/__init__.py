@@ -4,6 +4,8 @@ tensor.py is the Tensor, tape.py the way back; functional/ joins ops and tape, o
 the layers hold parameters and call it.
 """
 
+from typing import Any
+
 from convnet.nn import functional, init, utils
 from convnet.nn.activation import (
     GELU,
@@ -27,6 +29,7 @@ from convnet.nn.conv import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from convnet.nn.fusion import fuse
 from convnet.nn.linear import Flatten, Identity, Linear, Unflatten
 from convnet.nn.loss import (
     BCELoss,
@@ -107,6 +110,7 @@ __all__ = [
     "concatenate",
     "enable_grad",
     "functional",
+    "fuse",
     "init",
     "is_grad_enabled",
     "no_grad",
@@ -114,3 +118,9 @@ __all__ = [
     "tensor",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from convnet.absent import missing
+
+    raise missing("convnet.nn", name)

@@ -153,6 +153,14 @@ class Arithmetic:
     def __rpow__(self, other: Any) -> Any:
         return self._reversed(other, np.power, lambda dy, b, a: dy * b**a * np.log(b))
 
+    def __mod__(self, other: Any) -> Any:
+        """What floor division leaves; as a constant divisor's, the gradient is dy."""
+        b = _operand(other, self.data)
+        if b is NotImplemented:
+            return NotImplemented
+        a = self.data
+        return self.result(np.mod(a, b), (self,), lambda dy: (sum_to(dy, a),))
+
     def __neg__(self) -> "Tensor":
         return self.result(-self.data, (self,), lambda dy: (-dy,))
 
@@ -190,6 +198,44 @@ class Arithmetic:
         return self @ other
 
     mm = matmul
+
+    def softmax(self, dim: int) -> "Tensor":
+        """exp(x) over its sum along dim."""
+        y = ops.softmax(self.data, dim)
+        return self.result(
+            y, (self,), lambda dy: (ops.softmax_backward(dy, y, dim),), keeps_result=True
+        )
+
+    def log_softmax(self, dim: int) -> "Tensor":
+        """The logarithm of softmax."""
+        y = ops.log_softmax(self.data, dim)
+        return self.result(
+            y, (self,), lambda dy: (ops.log_softmax_backward(dy, y, dim),), keeps_result=True
+        )
+
+    def add(self, other: Any, alpha: Any = 1) -> "Tensor":
+        """self + alpha * other."""
+        return self + (other if alpha == 1 else other * alpha)
+
+    def sub(self, other: Any, alpha: Any = 1) -> "Tensor":
+        """self - alpha * other."""
+        return self - (other if alpha == 1 else other * alpha)
+
+    def mul(self, other: Any) -> "Tensor":
+        """self * other."""
+        return self * other
+
+    def div(self, other: Any) -> "Tensor":
+        """self / other."""
+        return self / other
+
+    def square(self) -> "Tensor":
+        """self * self."""
+        return self * self
+
+    def norm(self) -> "Tensor":
+        """The square root of the sum of squares of all elements."""
+        return (self * self).sum().sqrt()
 
     def pow(self, exponent: Any) -> "Tensor":
         """self ** exponent."""

@@ -6,6 +6,31 @@ import numpy as np
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
+# torch's names of types: NumPy's dtypes.
+float32 = float = np.dtype(np.float32)
+float64 = double = np.dtype(np.float64)
+int32 = int = np.dtype(np.int32)
+int64 = long = np.dtype(np.int64)
+uint8 = np.dtype(np.uint8)
+bool = np.dtype(np.bool_)
+
+
+class device(str):  # noqa: N801 - torch's name
+    """The name of a device: "cpu" is the only one of this version."""
+
+    __slots__ = ()
+
+    def __new__(cls, type: Any) -> "device":
+        check_device(type)
+        return super().__new__(cls, type)
+
+    @property
+    def type(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"device(type={str(self)!r})"
+
 
 def as_dtype(value: Any) -> np.dtype:
     """A NumPy dtype from one, a type, a name, or torch's name of it ("torch.float32")."""
@@ -46,7 +71,7 @@ def target_dtype(args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.dtype | No
             dtype = arg.dtype
         elif str(arg).partition(":")[0] in ("cpu", "cuda", "mps", "xpu"):  # or a torch.device
             device = arg
-        elif not isinstance(arg, bool):  # non_blocking
+        elif arg is not True and arg is not False:  # non_blocking
             dtype = arg
     check_device(device)
     return None if dtype is None else as_dtype(dtype)

@@ -54,6 +54,16 @@ class Shaping:
 
     view = reshape
 
+    def view_as(self, other: "Tensor") -> "Tensor":
+        """reshape(other.shape)."""
+        return self.reshape(other.shape)
+
+    reshape_as = view_as
+
+    def expand_as(self, other: "Tensor") -> "Tensor":
+        """expand(other.shape)."""
+        return self.expand(other.shape)
+
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """The axes start_dim to end_dim as one."""
         shape = self.data.shape

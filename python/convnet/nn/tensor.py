@@ -16,7 +16,7 @@ import numpy as np
 
 from convnet.nn import tape
 from convnet.nn.arithmetic import Arithmetic
-from convnet.nn.conversion import FLOATS, as_ndarray, check_device, target_dtype
+from convnet.nn.conversion import FLOATS, as_ndarray, check_device, device, target_dtype
 from convnet.nn.shaping import Shaping
 from convnet.nn.unrecorded import Unrecorded
 
@@ -112,6 +112,12 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         else:
             tape.run_backward(self._node, g, retain_graph)
 
+    def __getattr__(self, name: str) -> Any:
+        """Asked only for what a Tensor lacks."""
+        from convnet.absent import missing
+
+        raise missing("Tensor", name)
+
     # What it is.
 
     @property
@@ -145,8 +151,12 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         return self._data.ndim
 
     @property
-    def device(self) -> str:
-        return "cpu"
+    def device(self) -> device:
+        return device("cpu")
+
+    @property
+    def is_cuda(self) -> bool:
+        return False
 
     @property
     def is_leaf(self) -> bool:
@@ -169,6 +179,8 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
 
     def __format__(self, spec: str) -> str:
         return format(self.item() if spec and self._data.size == 1 else str(self), spec)
+
+    nelement = numel
 
     def tolist(self) -> Any:
         return self._data.tolist()
@@ -268,6 +280,12 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
 
     def int(self) -> "Tensor":
         return self.to(np.int32)
+
+    def bool(self) -> "Tensor":
+        return self.to(np.bool_)
+
+    def type_as(self, other: "Tensor") -> Any:
+        return self.to(other.dtype)
 
     def cpu(self) -> Any:
         return self

@@ -55,9 +55,32 @@ class Unrecorded:
     def __or__(self, other: Any) -> Any:
         return self._compared(np.bitwise_or, other)
 
+    def __floordiv__(self, other: Any) -> Any:
+        return self._compared(np.floor_divide, other)
+
     def eq(self, other: Any) -> Any:
         """self == other, element by element."""
         return self == other
+
+    def ne(self, other: Any) -> Any:
+        """self != other, element by element."""
+        return self != other
+
+    def lt(self, other: Any) -> Any:
+        """self < other, element by element."""
+        return self < other
+
+    def le(self, other: Any) -> Any:
+        """self <= other, element by element."""
+        return self <= other
+
+    def gt(self, other: Any) -> Any:
+        """self > other, element by element."""
+        return self > other
+
+    def ge(self, other: Any) -> Any:
+        """self >= other, element by element."""
+        return self >= other
 
     def all(self) -> Any:
         return self.of(self.data.all())

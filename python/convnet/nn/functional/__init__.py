@@ -4,6 +4,8 @@ A function takes Tensors (arrays too), calls convnet.ops, and records how the gr
 only the gradients that somebody wants are computed.
 """
 
+from typing import Any
+
 from convnet.nn.functional.activation import (
     dropout,
     dropout2d,
@@ -89,3 +91,9 @@ __all__ = [
     "softmax",
     "tanh",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from convnet.absent import missing
+
+    raise missing("convnet.nn.functional", name)

@@ -63,8 +63,7 @@ def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
     """exp(x) over its sum along dim (left out: axis 1, or 0 of 1 and 3 axes, as torch)."""
     x = _typed(input, dtype)
     dim = _softmax_axis(dim, x.ndim)
-    y = ops.softmax(x._data, dim)
-    return Tensor.result(y, (x,), lambda dy: (ops.softmax_backward(dy, y, dim),), keeps_result=True)
+    return x.softmax(dim)
 
 
 def log_softmax(
@@ -73,10 +72,7 @@ def log_softmax(
     """The logarithm of softmax."""
     x = _typed(input, dtype)
     dim = _softmax_axis(dim, x.ndim)
-    y = ops.log_softmax(x._data, dim)
-    return Tensor.result(
-        y, (x,), lambda dy: (ops.log_softmax_backward(dy, y, dim),), keeps_result=True
-    )
+    return x.log_softmax(dim)
 
 
 def _typed(input: Any, dtype: Any) -> Tensor:
