@@ -229,8 +229,8 @@ def test_markdown_table(tmp_path, capsys):
     assert cli.main(["bench", "table", source, "--of", "torch,fastest"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == [
-        "| vgg16 | forward | 1 | 2 | torch | 1.41 | 1.19 | 1.68 |",
-        "| vgg16 | forward | 1 | 2 | fastest | 1.41 | 1.19 | 1.68 |",
+        "| vgg16 | forward | 1 | 2 | torch | 1.41 | 1.19 | 1.68 | 0.50 b |",
+        "| vgg16 | forward | 1 | 2 | fastest | 1.41 | 1.19 | 1.68 | 0.50 b |",
     ]
 
 

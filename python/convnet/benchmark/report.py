@@ -175,14 +175,15 @@ def _facts(record: dict[str, Any]) -> str:
 
 
 def markdown(options: argparse.Namespace) -> int:
-    """The summary of result files, without the layers' names: what README shows."""
-    print("| " + " | ".join(_HEAD) + " |")
-    print("|" + "---|" * len(_HEAD))
+    """The summary of result files, as README shows it."""
+    head = _HEAD_SUMMARY[: len(_HEAD) + 1]  # up to the worst layer
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
     for file in options.files:
         for row in summary_rows(files.read(file)):
             cells = [
                 "-" if c is None else f"{c:.2f}" if isinstance(c, float) else str(c)
-                for c in row[: len(_HEAD)]
+                for c in row[: len(head)]
             ]
             if options.of is None or row[_HEAD.index("peer")] in options.of:
                 print("| " + " | ".join(cells) + " |")

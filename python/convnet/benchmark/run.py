@@ -31,6 +31,7 @@ NOISY = 0.05  # from which on it is reported
 # A copy this many times slower than at the best moment so far: another program uses the memory.
 # Medians do not show that when it lasts.
 DISTURBED = 1.4
+_START = 60.0  # seconds that an import may take, whatever the limit of an answer
 _GIVE_UP = 3  # failures in a row after which a peer is left out
 
 
@@ -115,7 +116,7 @@ class Run:
             if peer in self.missing:
                 continue
             try:
-                worker.start(self.plan.limit)
+                worker.start(max(self.plan.limit, _START))
             except (ImportError, Failure) as error:
                 if peer == OURS:
                     kind = OSError if isinstance(error, Failure) else NotImplementedError
@@ -181,7 +182,7 @@ class Run:
                 if not worker.alive:
                     if self._failures[worker.peer] >= _GIVE_UP:
                         raise Failure(f"failed {_GIVE_UP} times in a row; left out")
-                    worker.start(self.plan.limit)
+                    worker.start(max(self.plan.limit, _START))
                 answers = worker.ask(
                     "prepare", self.plan.limit, task=task.as_dict(), layouts=layouts, parts=parts
                 )

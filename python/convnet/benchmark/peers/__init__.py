@@ -36,7 +36,7 @@ def modules_of(names: Sequence[str]) -> dict[str, str]:
     found = {OURS: f"{__name__}.{OURS}"}
     for text in names:
         name, _, module = text.partition("=")
-        if not module and name not in (*KNOWN, OURS):
+        if not name or (not module and name not in (*KNOWN, OURS)):
             raise ValueError(
                 f"peers: expected some of {', '.join(KNOWN)}, or name=module, got {text!r}"
             )
