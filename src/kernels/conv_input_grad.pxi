@@ -90,15 +90,14 @@ cdef void fill_all(const conv_t *forward, int n_threads) noexcept nogil:
             fill_part(forward, part, n_threads)
 
 
-cdef void fill_constant(const conv_t *c) noexcept nogil:
-    """y = bias: pixels that no tap reaches."""
-    cdef index_t n, pixel, k
-    cdef real_t *out
-    for n in range(c.batch):
-        for pixel in range(c.pixels):
-            out = c.y.data + pixel_offset(c, n * c.pixels + pixel)
-            for k in range(c.groups * c.filters):
-                out[k * c.y.c] = c.bias[k] if c.bias != NULL else 0
+cdef inline bint is_sparse(const conv_t *forward) noexcept nogil:
+    """Whether there are phases of the stride that no tap reaches."""
+    cdef int i
+    for i in range(3):
+        if forward.axis[i].step > forward.axis[i].taps or (
+                gcd(forward.axis[i].step, forward.axis[i].tap_step) > 1):
+            return True
+    return False
 
 
 def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, dims,
@@ -107,7 +106,6 @@ def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx
     cdef conv_t forward, c
     cdef workspace_t workspace
     cdef index_t packed = 0, per_thread = 0, phases = 1, phase
-    cdef bint untouched = False
     cdef int i
     set_forward(&forward, dx, w, dy, dims)
     forward.bias = pointer(b)
@@ -116,13 +114,12 @@ def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx
         phases *= forward.axis[i].step
     for phase in range(phases):
         set_gradient(&c, &forward, phase)
-        untouched = untouched or c.taps == 0 and c.pixels > 0
         if c.taps * c.pixels > 0:
             packed = max_index(packed, padded(weights_size(&c, filters_at_once(&c))))
             per_thread = max_index(per_thread, conv_scratch(&c, n_threads))
     workspace = acquire((packed + n_threads * per_thread) * sizeof(real_t))
     with nogil:
-        if untouched:
+        if is_sparse(&forward):
             fill_all(&forward, n_threads)
         for phase in range(phases):
             set_gradient(&c, &forward, phase)

@@ -305,11 +305,11 @@ cdef void input_grad_run(const conv_t *forward, real_t *shared, real_t *scratch,
         else:
             phases_run(c, shared, threads)
         return
+    if is_sparse(forward):
+        fill_all(forward, n_threads)
     for phase in range(phases):
         set_gradient(c, forward, phase)
-        if c.taps == 0:
-            fill_constant(c)
-        else:
+        if c.taps * c.pixels > 0:
             depthwise_run(c, shared, scratch, per_thread, n_threads)
 
 

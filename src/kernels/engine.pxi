@@ -194,7 +194,7 @@ cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a,
 
 cdef enum:
     PANELS = 1 << 20  # bytes of B's panels that a block keeps, at most: half of L2
-    WIDE = 4          # panels at a time
+    GROUP = 4          # panels at a time
 
 cdef inline bint keeps_panels(const product_t *p) noexcept nogil:
     return p.panels_b == NULL and p.block_m > p.band
@@ -208,7 +208,7 @@ cdef inline index_t panel_columns(const product_t *p) noexcept nogil:
     """Columns of B that are in memory as panels at a time, at most."""
     if p.panels_b != NULL:
         return 0
-    return ceil_div(p.block_n if keeps_panels(p) else min_index(p.block_n, WIDE * NR), NR) * NR
+    return ceil_div(p.block_n if keeps_panels(p) else min_index(p.block_n, GROUP * NR), NR) * NR
 
 
 cdef inline index_t columns_ld(const product_t *p) noexcept nogil:
@@ -299,7 +299,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
         i, n = n, i
     look_ahead(&ahead, next_a, i, n, p.a_stride, groups * ceil_div(j1 - j0, NR), strides)
     while j < j1:  # as many panels as lie in L1 and L2 together
-        wide = min_index(WIDE * NR, j1 - j)
+        wide = min_index(GROUP * NR, j1 - j)
         end = j + wide
         if fill:
             at = j
@@ -312,10 +312,10 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 next_b = NULL
                 if end < j1:
                     next_b = p.locate_b(p.b, k, end)
-                    i, n = kc, min_index(WIDE * NR, j1 - end)
+                    i, n = kc, min_index(GROUP * NR, j1 - end)
                 elif not last:
                     next_b = p.locate_b(p.b, k + kc, j0)
-                    i, n = min_index(KC, p.k - k - kc), min_index(WIDE * NR, j1 - j0)
+                    i, n = min_index(KC, p.k - k - kc), min_index(GROUP * NR, j1 - j0)
                 if p.columns_b:
                     i, n = n, i
                 look_ahead(&ahead, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR), strides)
@@ -352,7 +352,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 at += NR
             i += n
         if keep:
-            panels = panels + KC * WIDE * NR
+            panels = panels + KC * GROUP * NR
         j = end
 
 
