@@ -88,9 +88,9 @@ def find_learning_rate(
         raise FloatingPointError(f"low: the loss is not finite after {len(rates)} steps from {low}")
     until = max(3, int(np.argmin(smooth)) + 1)
     slopes = np.gradient(smooth[:until], np.log(rates[:until]))
-    return RateSearch(
-        np.array(rates), np.array(losses), np.array(smooth), rates[int(np.argmin(slopes))]
-    )
+    noisy = min(10, until // 3)  # the running mean's first values
+    suggestion = rates[noisy + int(np.argmin(slopes[noisy:]))]
+    return RateSearch(np.array(rates), np.array(losses), np.array(smooth), suggestion)
 
 
 def _forever(loader: Iterable[Any]) -> Iterator[Any]:
