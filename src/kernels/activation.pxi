@@ -15,7 +15,7 @@ cdef inline vec_t clamp(vec_t x, real_t limit) noexcept nogil:
 
 cdef inline vec_t positive_or(vec_t x, vec_t positive, vec_t negative) noexcept nogil:
     """`negative` where x < 0, else `positive`."""
-    return vselect(vless(x, vzero()), negative, positive)
+    return vselect_less(x, vzero(), negative, positive)
 
 
 cdef void relu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
@@ -121,11 +121,11 @@ def tanh_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
 
 cdef inline vec_t silu1(vec_t x) noexcept nogil:
     """x sigmoid(x), the exponential's scale last: a denormal z times x would have lost its bits."""
-    cdef vec_t bounded = clamp(x, 800 if DOUBLE_REAL else 120), scale
-    cdef vec_t z = vexp_scaled(-vabs(bounded), &scale)
-    cdef vec_t q = z * scale
+    cdef vec_t bounded = clamp(x, 800 if DOUBLE_REAL else 120), n
+    cdef vec_t z = vexp_scaled(-vabs(bounded), &n)
+    cdef vec_t q = vscale(z, n)
     q = q / (vsplat(1) + q)
-    return positive_or(x, x - bounded * q, (bounded * (z - z * q)) * scale)
+    return positive_or(x, x - bounded * q, vscale(bounded * (z - z * q), n))
 
 
 cdef void silu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
@@ -142,7 +142,7 @@ def silu(cnp.ndarray x, cnp.ndarray y, int n_threads):
 
 cdef inline vec_t silu_slope(vec_t x) noexcept nogil:
     """s + x s (1 - s), s = sigmoid(x); both s and 1 - s without cancellation."""
-    cdef vec_t z = vexp(-vabs(x))
+    cdef vec_t z = vexp_negative(-vabs(x))
     cdef vec_t large = vsplat(1) / (vsplat(1) + z)
     cdef vec_t small = z * large
     return positive_or(x, large, small) + clamp(x, 1024 if DOUBLE_REAL else 128) * (small * large)

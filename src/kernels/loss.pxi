@@ -20,22 +20,22 @@ cdef void cross_entropy_row(const slices_t *s, index_t o, index_t j, int lanes) 
 
 cdef void cross_entropy_columns(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
     cdef const real_t *x = s.a + o * s.n * s.inner + j
-    cdef vec_t top = columns_max(x, s.n, s.inner, lanes)
-    cdef vec_t log_sum = vlog(columns_exp(x, NULL, s.n, s.inner, lanes, top))
-    cdef real_t[MAX_LANES] tops
-    cdef real_t[MAX_LANES] log_sums
+    cdef real_t[COLUMNS] top
+    cdef real_t[COLUMNS] log_sum
     cdef int64_t target
     cdef index_t at
-    cdef int lane
-    vstore(tops, top)
-    vstore(log_sums, log_sum)
-    for lane in range(lanes):
-        at = o * s.inner + j + lane
+    cdef index_t i
+    columns_max(x, s.n, s.inner, lanes, top)
+    columns_exp(x, NULL, s.n, s.inner, lanes, top, log_sum)
+    for i in range(ceil_div(lanes, VL)):
+        vstore(log_sum + VL * i, vlog(vload(log_sum + VL * i)))
+    for i in range(lanes):
+        at = o * s.inner + j + i
         target = s.target[at]
         if target == s.ignore_index:
             s.out[at] = 0
         else:
-            s.out[at] = log_sums[lane] - (x[target * s.inner + lane] - tops[lane])
+            s.out[at] = log_sum[i] - (x[target * s.inner + i] - top[i])
 
 
 cdef void cross_entropy_backward_row(const slices_t *s, index_t o, index_t j,
@@ -60,34 +60,36 @@ cdef void cross_entropy_backward_columns(const slices_t *s, index_t o, index_t j
                                          int lanes) noexcept nogil:
     cdef index_t first = o * s.n * s.inner + j, k, at
     cdef real_t *dx = s.out + first
-    cdef vec_t top = columns_max(s.a + first, s.n, s.inner, lanes), inverse, factor, counts, zero
-    cdef real_t[MAX_LANES] lane_inverse
-    cdef real_t[MAX_LANES] scale
-    cdef real_t[MAX_LANES] at_target
-    cdef real_t[MAX_LANES] counting
+    cdef real_t[COLUMNS] top
+    cdef real_t[COLUMNS] factor
+    cdef real_t[COLUMNS] at_target
+    cdef real_t[COLUMNS] counts
+    cdef real_t scale
     cdef int64_t target
-    cdef int lane
-    memset(scale, 0, sizeof(scale))
-    memset(counting, 0, sizeof(counting))
-    inverse = vsplat(1) / columns_exp(s.a + first, dx, s.n, s.inner, lanes, top)
-    vstore(lane_inverse, inverse)
-    for lane in range(lanes):
-        at = o * s.inner + j + lane
+    cdef index_t i
+    cdef vec_t zero = vzero()
+    memset(counts, 0, sizeof(counts))
+    columns_max(s.a + first, s.n, s.inner, lanes, top)
+    columns_exp(s.a + first, dx, s.n, s.inner, lanes, top, factor)
+    for i in range(ceil_div(lanes, VL)):
+        vstore(factor + VL * i, vsplat(1) / vload(factor + VL * i))
+    for i in range(lanes):
+        at = o * s.inner + j + i
         target = s.target[at]
         if target != s.ignore_index:
-            counting[lane] = 1
-            scale[lane] = s.scale[at * s.scale_step]
-            at_target[lane] = (dx[target * s.inner + lane] * lane_inverse[lane] - 1) * scale[lane]
-    factor = inverse * vload(scale)
-    counts = vload(counting)
-    zero = vzero()
+            counts[i] = 1
+            scale = s.scale[at * s.scale_step]
+            at_target[i] = (dx[target * s.inner + i] * factor[i] - 1) * scale
+            factor[i] = factor[i] * scale
     for k in range(s.n):
-        vstore_lanes(dx + k * s.inner,
-                     vselect(vequal(counts, zero), zero,
-                             vload_lanes(dx + k * s.inner, lanes) * factor), lanes)
-    for lane in range(lanes):
-        if counting[lane] != 0:
-            dx[s.target[o * s.inner + j + lane] * s.inner + lane] = at_target[lane]
+        for i in range(ceil_div(lanes, VL)):
+            vstore_part(dx + k * s.inner,
+                        vselect(vequal(vload(counts + VL * i), zero), zero,
+                                vload_part(dx + k * s.inner, i, lanes) * vload(factor + VL * i)), i,
+                        lanes)
+    for i in range(lanes):
+        if counts[i] != 0:
+            dx[s.target[o * s.inner + j + i] * s.inner + i] = at_target[i]
 
 
 def cross_entropy(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray loss, int64_t ignore_index,
@@ -180,7 +182,7 @@ cdef void bce_with_logits_run(const real_t *x, const real_t *t, const real_t *c,
         other = vload(t + VL * i)
         other = positive_or(v, vsplat(1) - other, other)
         other = vselect(vequal(other, zero), zero, a * other)
-        vstore(loss + VL * i, other + vlog1p(vexp(-a)))
+        vstore(loss + VL * i, other + vlog1p(vexp_negative(-a)))
 
 
 def bce_with_logits(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_threads):

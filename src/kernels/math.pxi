@@ -21,13 +21,9 @@ cdef inline vec_t horner(vec_t p, vec_t x, real_t c) noexcept nogil:
 
 # exp ------------------------------------------------------------------------------------------
 
-cdef inline vec_t exp_reduced(vec_t high, vec_t low, vec_t n, vec_t *scale) noexcept nogil:
-    """exp(high + low) 2^n as two factors, scale the second, about 2^(n/2).
-
-    |high| <= 0.35, low small beside it, n whole, |n| <= 2 (BIAS - 1). Neither factor is beyond the
-    normal numbers; their product comes out right there: inf, denormals, 0.
-    """
-    cdef vec_t r = high + low, one = vsplat(1), p, first
+cdef inline vec_t exp_reduced(vec_t r) noexcept nogil:
+    """exp(r) for |r| <= 0.35."""
+    cdef vec_t p
     if DOUBLE_REAL:  # fit: 2^-57.7
         p = vsplat(2.4990509066797013213e-8)
         p = horner(p, r, 2.7631759821524114609e-7)
@@ -45,14 +41,8 @@ cdef inline vec_t exp_reduced(vec_t high, vec_t low, vec_t n, vec_t *scale) noex
         p = horner(p, r, 0.0416685251656)
         p = horner(p, r, 0.166665143586)
         p = horner(p, r, 0.49999992855)
-    # 1 + high is taken up with its rounding error: what is left to round is small, and the result
-    # is within 0.6 ulp.
-    p = (r * r) * p + low
-    r = one + high
-    p = r + ((high - (r - one)) + p)
-    first = vround(n * vsplat(0.5))
-    scale[0] = vpow2(n - first)
-    return p * vpow2(first)
+    # What is rounded before the last addition is small beside 1: within 0.7 ulp.
+    return vsplat(1) + ((r * r) * p + r)
 
 
 cdef inline vec_t exp_multiple(vec_t x) noexcept nogil:
@@ -69,24 +59,23 @@ cdef inline vec_t log2_low(vec_t n) noexcept nogil:
     return n * vsplat(1.90821492927058770002e-10 if DOUBLE_REAL else -2.12194440054690583e-4)
 
 
-cdef inline vec_t vexp_scaled(vec_t x, vec_t *scale) noexcept nogil:
-    """exp(x) as two factors, where |x| is below 170 (float32) or 1400 (float64)."""
-    cdef vec_t n = exp_multiple(x)
-    return exp_reduced(x - log2_high(n), -log2_low(n), n, scale)
+cdef inline vec_t vexp_scaled(vec_t x, vec_t *n) noexcept nogil:
+    """exp(x) / 2^n for the whole n that leaves it near 1; |x| below 170 (float32), 1400 (float64)."""
+    n[0] = exp_multiple(x)
+    return exp_reduced((x - log2_high(n[0])) - log2_low(n[0]))
 
 
 cdef inline vec_t vexp_in_range(vec_t x) noexcept nogil:
     """exp(x) in vexp_scaled's range."""
-    cdef vec_t scale
-    cdef vec_t y = vexp_scaled(x, &scale)
-    return y * scale
+    cdef vec_t n
+    cdef vec_t y = vexp_scaled(x, &n)
+    return vscale(y, n)
 
 
 cdef inline vec_t vexp_sum(vec_t x, vec_t low) noexcept nogil:
     """exp(x + low) where low is small beside x, in vexp_scaled's range."""
-    cdef vec_t n = exp_multiple(x), scale
-    cdef vec_t y = exp_reduced(x - log2_high(n), low - log2_low(n), n, &scale)
-    return y * scale
+    cdef vec_t n = exp_multiple(x)
+    return vscale(exp_reduced((x - log2_high(n)) + (low - log2_low(n))), n)
 
 
 cdef inline vec_t vexp(vec_t x) noexcept nogil:
@@ -96,6 +85,11 @@ cdef inline vec_t vexp(vec_t x) noexcept nogil:
     return vexp_in_range(vmin(vmax(x, least), most))
 
 
+cdef inline vec_t vexp_negative(vec_t x) noexcept nogil:
+    """exp(x) for x <= 0."""
+    return vexp_in_range(vmax(x, vsplat(-746 if DOUBLE_REAL else -104)))
+
+
 # log ------------------------------------------------------------------------------------------
 
 cdef inline vec_t vlog(vec_t x) noexcept nogil:
@@ -103,8 +97,8 @@ cdef inline vec_t vlog(vec_t x) noexcept nogil:
     cdef vec_t e, f, s, w, p, square, y, zero = vzero()
     # Denormals are brought among the normal numbers first.
     cdef vec_t tiny = vsplat(2.2250738585072014e-308 if DOUBLE_REAL else 1.1754943508222875e-38)
-    cdef vec_t shift = vselect(vless(x, tiny), vsplat(54), zero)
-    f = vsplit(vselect(vless(x, tiny), x * vsplat(18014398509481984.0), x), &e) - vsplat(1)
+    cdef vec_t shift = vselect_less(x, tiny, vsplat(54), zero)
+    f = vsplit(vselect_less(x, tiny, x * vsplat(18014398509481984.0), x), &e) - vsplat(1)
     e = e - shift
     s = f / (f + vsplat(2))
     w = s * s
@@ -126,7 +120,7 @@ cdef inline vec_t vlog(vec_t x) noexcept nogil:
     y = log2_high(e) - (y - f)
     y = vselect(vequal(x, vsplat(INFINITY)), x, y)
     y = vselect(vequal(x, zero), vsplat(-INFINITY), y)
-    y = vselect(vless(x, zero), vsplat(NAN), y)
+    y = vselect_less(x, zero, vsplat(NAN), y)
     return vselect(vequal(x, x), y, x)
 
 
@@ -166,7 +160,7 @@ cdef inline vec_t vtanh(vec_t x) noexcept nogil:
     # tanh rounds to 1 from 9.02 (float32), 19.07 (float64) on.
     far = vexp_in_range(vsplat(2) * vmin(a, vsplat(20 if DOUBLE_REAL else 10)))
     far = one - vsplat(2) / (far + one)
-    return vcopysign(vselect(vless(a, vsplat(0.5625)), near, far), x)
+    return vsigned(vselect_less(a, vsplat(0.5625), near, far), x)
 
 
 cdef inline vec_t vsigmoid(vec_t x) noexcept nogil:
@@ -174,9 +168,9 @@ cdef inline vec_t vsigmoid(vec_t x) noexcept nogil:
 
     The small terms carry the quotient's rounding errors; denormals come out right.
     """
-    cdef vec_t z = vexp(-vabs(x)), one = vsplat(1)
+    cdef vec_t z = vexp_negative(-vabs(x)), one = vsplat(1)
     cdef vec_t q = z / (one + z)
-    return vselect(vless(x, vzero()), z - z * q, one - q)
+    return vselect_less(x, vzero(), z - z * q, one - q)
 
 
 # The normal distribution ----------------------------------------------------------------------

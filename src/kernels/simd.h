@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX2__
+#ifdef __x86_64__
 #include <immintrin.h>
 #endif
 
@@ -62,6 +62,21 @@ typedef int32_t lane_t;
 #endif
 typedef lane_t mask_t __attribute__((vector_size(VB)));
 
+/* An intrinsic of the vector's width and type: X86(max) is _mm512_max_ps and its kind. */
+#if BYTES_OF(REAL) == 8
+#define SUFFIXED_(prefix, name) prefix##name##_pd
+#else
+#define SUFFIXED_(prefix, name) prefix##name##_ps
+#endif
+#if !defined(__x86_64__)
+#elif VB == 64
+#define X86(name) SUFFIXED_(_mm512_, name)
+#elif VB == 32
+#define X86(name) SUFFIXED_(_mm256_, name)
+#else
+#define X86(name) SUFFIXED_(_mm_, name)
+#endif
+
 #define INLINE static inline __attribute__((always_inline, unused))
 
 INLINE vec_t vload(const real_t *p) { return *(const unaligned_vec_t *)p; }
@@ -74,14 +89,34 @@ INLINE vec_t vselect(mask_t m, vec_t a, vec_t b) {
 }
 INLINE mask_t vless(vec_t a, vec_t b) { return a < b; }
 INLINE mask_t vequal(vec_t a, vec_t b) { return a == b; }
-/* The larger; NaN in a gives NaN, NaN in b gives a: put the running value first. */
+/* The larger; NaN in a gives NaN, NaN in b gives a: put the running value first. vmin likewise.
+ * And p where a < b, else q. (The compiler makes three instructions of a comparison and a vselect
+ * where there are mask registers.) */
+#ifdef __x86_64__
+INLINE vec_t vmax(vec_t a, vec_t b) { return X86(max)(b, a); }
+INLINE vec_t vmin(vec_t a, vec_t b) { return X86(min)(b, a); }
+#else
 INLINE vec_t vmax(vec_t a, vec_t b) { return vselect(a < b, b, a); }
+INLINE vec_t vmin(vec_t a, vec_t b) { return vselect(b < a, b, a); }
+#endif
+#ifdef __AVX512F__
+#if BYTES_OF(REAL) == 8
+#define LESS(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)
+#else
+#define LESS(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#endif
+INLINE vec_t vselect_less(vec_t a, vec_t b, vec_t p, vec_t q) {
+    return X86(mask_blend)(LESS(a, b), q, p);
+}
+#else
+INLINE vec_t vselect_less(vec_t a, vec_t b, vec_t p, vec_t q) { return vselect(a < b, p, q); }
+#endif
 /* Maxima in which NaN wins, of values that come in order: v takes best's place where it is larger or
  * NaN, so that the first maximum stays, and the last NaN. */
 INLINE mask_t vbeats(vec_t v, vec_t best) { return (v > best) | (v != v); }
 INLINE vec_t vmaxnan(vec_t best, vec_t v) { return vselect(v != v, v, vmax(best, v)); }
 /* max(x, 0) that lets NaN through. */
-INLINE vec_t vrelu(vec_t x) { return vselect(x < vzero(), vzero(), x); }
+INLINE vec_t vrelu(vec_t x) { return vselect_less(x, vzero(), vzero(), x); }
 INLINE real_t relu1(real_t x) { return x < 0 ? 0 : x; }
 INLINE real_t sqrt1(real_t x) { return DOUBLE_REAL ? (real_t)sqrt(x) : (real_t)sqrtf((float)x); }
 /* Integers beside the lanes. */
@@ -200,11 +235,10 @@ enum { MANTISSA = DOUBLE_REAL ? 52 : 23, BIAS = DOUBLE_REAL ? 1023 : 127 };
 #define MAGIC ((real_t)(DOUBLE_REAL ? 6755399441055744.0 : 12582912.0))
 #define SIGN_BIT ((bits_t)1 << (8 * sizeof(real_t) - 1))
 
-INLINE vec_t vmin(vec_t a, vec_t b) { return vselect(b < a, b, a); } /* NaN as in vmax */
 INLINE vec_t vabs(vec_t x) { return (vec_t)((bits_vec_t)x & ~SIGN_BIT); }
-/* The magnitude of a with the sign of b. */
-INLINE vec_t vcopysign(vec_t a, vec_t b) {
-    return (vec_t)(((bits_vec_t)a & ~SIGN_BIT) | ((bits_vec_t)b & SIGN_BIT));
+/* a >= 0 with the sign of b. */
+INLINE vec_t vsigned(vec_t a, vec_t b) {
+    return (vec_t)((bits_vec_t)a | ((bits_vec_t)b & SIGN_BIT));
 }
 /* x without the lower half of its significand, so that its square is exact. */
 INLINE vec_t vhead(vec_t x) {
@@ -216,6 +250,15 @@ INLINE vec_t vround(vec_t x) { return (x + MAGIC) - MAGIC; }
 INLINE vec_t vpow2(vec_t n) {
     return (vec_t)((bits_vec_t)(n + (MAGIC + (real_t)BIAS)) << MANTISSA);
 }
+/* x * 2^n for whole n, right where that is inf, denormal or 0; x is near 1, |n| <= 2 (BIAS - 1). */
+#ifdef __AVX512F__
+INLINE vec_t vscale(vec_t x, vec_t n) { return X86(scalef)(x, n); }
+#else
+INLINE vec_t vscale(vec_t x, vec_t n) {
+    vec_t half = vround(n * (real_t)0.5);
+    return x * vpow2(half) * vpow2(n - half);
+}
+#endif
 /* m and e with x = m * 2^e and sqrt(1/2) <= m < sqrt(2), for normal x > 0. */
 INLINE vec_t vsplit(vec_t x, vec_t *e) {
     const bits_t half = DOUBLE_REAL ? (bits_t)0x3fe6a09e667f3bcd : (bits_t)0x3f3504f3;
@@ -364,6 +407,22 @@ INLINE void end_flushing(const uint64_t *state) {
 #define flush_denormals_if(wanted) \
     __attribute__((cleanup(end_flushing), unused)) const uint64_t former_state = begin_flushing(wanted)
 #define flush_denormals() flush_denormals_if(1)
+/* n elements to memory that is written once and not soon read, past the caches: no line is read
+ * before it is written. end_stream() follows the last of them. */
+#ifdef __x86_64__
+INLINE void stream(const real_t *from, real_t *to, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    while (i < n && (uintptr_t)(to + i) % VB) to[i] = from[i], i++;
+    for (; i + VL <= n; i += VL) X86(stream)(to + i, vload(from + i));
+    for (; i < n; i++) to[i] = from[i];
+}
+INLINE void end_stream(void) { _mm_sfence(); }
+#define CAN_STREAM 1
+#else
+INLINE void stream(const real_t *from, real_t *to, ptrdiff_t n) { memcpy(to, from, n * sizeof *to); }
+INLINE void end_stream(void) {}
+#define CAN_STREAM 0
+#endif
 /* f, in a way that keeps the compiler from seeing which function it is: two calls of one function
  * run the same instructions, so the same bits come out of both. */
 INLINE void *opaque(void *f) {
