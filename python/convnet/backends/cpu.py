@@ -396,6 +396,18 @@ def batch_norm(
     _kernels[x.dtype].batch_norm(x, mean, var, weight, bias, y, eps, get_num_threads())
 
 
+def batch_norm_training(
+    x: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    mean: np.ndarray,
+    var: np.ndarray,
+    y: np.ndarray,
+    eps: float,
+) -> None:
+    _kernels[x.dtype].batch_norm_training(x, weight, bias, mean, var, y, eps, get_num_threads())
+
+
 def batch_norm_backward(
     dy: np.ndarray,
     x: np.ndarray,

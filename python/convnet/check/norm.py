@@ -54,6 +54,19 @@ def _forward_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny:
     return {"y": 4 * eps * (product + bias) + 4 * tiny}
 
 
+def _training_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
+    """The statistics' errors, and what they do to y."""
+    x, stats = args["x"], _stats_bound(args, expected, eps, tiny)
+    weight = 1.0 if args["weight"] is None else np.abs(args["weight"])
+    var = expected["var"] + args["eps"]
+    of_rstd = 1 / np.sqrt(np.maximum(var - stats["var"], args["eps"])) - 1 / np.sqrt(var)
+    given = {**args, "mean": expected["mean"], "var": expected["var"]}
+    y = _forward_bound(given, expected, eps, tiny)["y"]
+    y = y + np.abs(x - _column(expected["mean"], x)) * _column(weight * of_rstd, x)
+    y = y + _column(stats["mean"] * weight * (1 / np.sqrt(var) + of_rstd), x)
+    return {**stats, "y": _spread(y, x)}
+
+
 def _backward_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny: float) -> dict:
     x, dy = args["x"], np.abs(args["dy"])
     count = x.size // x.shape[1]
@@ -75,6 +88,7 @@ def _backward_bound(args: Any, expected: dict[str, np.ndarray], eps: float, tiny
 SPECS = {
     "batch_norm_stats": OpSpec(("mean", "var"), _stats_bound),
     "batch_norm": OpSpec(("y",), _forward_bound),
+    "batch_norm_training": OpSpec(("mean", "var", "y"), _training_bound),
     "batch_norm_backward": OpSpec(("dx", "dweight", "dbias"), _backward_bound),
     "dropout": OpSpec(("y", "mask"), ulps(2, "y")),
     "dropout_backward": OpSpec(("dx",), ulps(2, "dx")),

@@ -71,12 +71,6 @@ def _check_apart(written: dict[str, Any], read: dict[str, Any]) -> None:
                 raise ValueError(f"{name}: overlaps {other}; training writes it: give it memory")
 
 
-def _stats(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-    backend.active().batch_norm_stats(x, mean, var)
-    return mean, var
-
-
 def batch_norm_stats(x: Any) -> tuple[np.ndarray, np.ndarray]:
     """mean[c] = sum over n, h, w of x[n,c,h,w] / M;  var[c] = sum of (x[n,c,h,w] - mean[c])^2 / M.
 
@@ -86,7 +80,9 @@ def batch_norm_stats(x: Any) -> tuple[np.ndarray, np.ndarray]:
     x = _input(x)
     if x.size == 0:
         raise ValueError(f"x: expected at least one value per channel, got shape {x.shape}")
-    return _stats(x)
+    mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    backend.active().batch_norm_stats(x, mean, var)
+    return mean, var
 
 
 def batch_norm(
@@ -147,7 +143,9 @@ def batch_norm_and_stats(
             )
         if count == 0:
             return np.empty_like(x), np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
-        mean, var = _stats(x)
+        mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+        y = np.empty_like(x)
+        backend.active().batch_norm_training(x, weight, bias, mean, var, y, eps)
         if running_mean is not None:
             running_mean *= 1 - momentum
             running_mean += momentum * mean
@@ -161,8 +159,9 @@ def batch_norm_and_stats(
             )
         mean = _channel_array(running_mean, "running_mean", x)
         var = _channel_array(running_var, "running_var", x)
-    y = np.empty_like(x)
-    if x.size:
+        y = np.empty_like(x)
+        if x.size == 0:
+            return y, mean, var
         backend.active().batch_norm(x, mean, var, weight, bias, y, eps)
     return y, mean, var
 

@@ -59,6 +59,7 @@ from convnet.backends.reference.norm import (
     batch_norm,
     batch_norm_backward,
     batch_norm_stats,
+    batch_norm_training,
     dropout,
     dropout_backward,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_stats",
+    "batch_norm_training",
     "bce",
     "bce_backward",
     "bce_with_logits",

@@ -32,6 +32,19 @@ def batch_norm(
     y[...] = (x - _column(mean, x)) * _column(w / np.sqrt(var + eps), x) + _column(b, x)
 
 
+def batch_norm_training(
+    x: np.ndarray,
+    weight: np.ndarray | None,
+    bias: np.ndarray | None,
+    mean: np.ndarray,
+    var: np.ndarray,
+    y: np.ndarray,
+    eps: float,
+) -> None:
+    batch_norm_stats(x, mean, var)
+    batch_norm(x, mean, var, weight, bias, y, eps)
+
+
 def batch_norm_backward(
     dy: np.ndarray,
     x: np.ndarray,
