@@ -10,6 +10,7 @@ from typing import Any
 
 from convnet import ops
 from convnet.backend import get_backend, info, use_backend
+from convnet.memory import empty_cache, get_cache_limit, set_cache_limit
 from convnet.precision import get_precision, set_precision
 from convnet.threads import get_num_threads, set_num_threads
 
@@ -41,11 +42,14 @@ _LAZY = {name: module for module, names in _LAZY_NAMES.items() for name in names
 _SUBMODULES = ("check", "cuda", "data", "nn", "optim", "train")
 
 __all__ = [
+    "empty_cache",
     "get_backend",
+    "get_cache_limit",
     "get_num_threads",
     "get_precision",
     "info",
     "ops",
+    "set_cache_limit",
     "set_num_threads",
     "set_precision",
     "use_backend",

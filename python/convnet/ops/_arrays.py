@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from convnet.memory import empty, empty_like
+
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -80,20 +82,11 @@ def in_format(a: np.ndarray, channels_last: bool) -> np.ndarray:
     return a
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype, channels_last: bool) -> np.ndarray:
-    """A fresh array of a logical shape in a memory format."""
-    if not channels_last:
-        return np.empty(shape, dtype)
-    n, c, *spatial = shape
-    order = (0, len(shape) - 1, *range(1, len(shape) - 1))
-    return np.empty((n, *spatial, c), dtype).transpose(order)
-
-
 def same_format(a: np.ndarray, like: np.ndarray) -> np.ndarray:
     """`a` in the memory order of `like` (dense, of the same shape); a copy if need be."""
     if a.strides == like.strides:
         return a
-    out = np.empty_like(like, dtype=a.dtype)
+    out = empty_like(like, a.dtype)
     np.copyto(out, a)
     return out
 

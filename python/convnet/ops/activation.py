@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.memory import empty_like
 from convnet.ops._arrays import (
     as_array,
     check_out,
@@ -24,7 +25,7 @@ def _unary(name: str, x: Any, out: Any, *parameters: Any) -> np.ndarray:
         x = same_format(x, out)
     else:
         x = dense(x)
-        out = np.empty_like(x)
+        out = empty_like(x)
     if x.size:
         getattr(backend.active(), name)(x, out, *parameters)
     return out
@@ -40,7 +41,7 @@ def _binary(name: str, dy: Any, a: Any, a_name: str, out: Any, *parameters: Any)
         check_out(out, dy.shape, dy.dtype, *given, dy, a, in_place=True)
     else:
         a = dense(a)
-        out = np.empty_like(a)
+        out = empty_like(a)
     dy, a = same_format(dy, out), same_format(a, out)
     if dy.size:
         getattr(backend.active(), name)(dy, a, out, *parameters)
@@ -183,7 +184,7 @@ def _softmax(name: str, x: Any, axis: Any) -> np.ndarray:
     x = as_array(x, "x")
     axis = _axis(axis, x, "x")
     x = dense(x)
-    y = np.empty_like(x)
+    y = empty_like(x)
     if x.size:
         getattr(backend.active(), name)(rows(x, axis), rows(y, axis))
     return y
@@ -195,7 +196,7 @@ def _softmax_backward(name: str, dy: Any, y: Any, axis: Any) -> np.ndarray:
     check_shape(y, "y", dy.shape, "like dy")
     axis = _axis(axis, dy, "dy")
     y = dense(y)
-    dy, dx = same_format(dy, y), np.empty_like(y)
+    dy, dx = same_format(dy, y), empty_like(y)
     if dy.size:
         getattr(backend.active(), name)(rows(dy, axis), rows(y, axis), rows(dx, axis))
     return dx

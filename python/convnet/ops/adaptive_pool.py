@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from convnet import backend
-from convnet.ops._arrays import as_array, check_rank, empty, is_channels_last
+from convnet.memory import empty
+from convnet.ops._arrays import as_array, check_rank, is_channels_last
 from convnet.ops.pool import input_array, input_shape, output_gradient
 from convnet.shapes import LAYOUTS
 

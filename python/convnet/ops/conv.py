@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.memory import empty, empty_like
 from convnet.ops._arrays import (
     as_array,
     check_out,
     check_same_dtype,
     check_shape,
     dense,
-    empty,
     in_format,
 )
 from convnet.ops._fused import FUSED, activate, check_activation
@@ -175,9 +175,9 @@ def _conv_backward(
     need_dx, need_dw, need_db = check_needs(needs)
     x, w = dense(x), dense(w)
     dy = in_format(dy, not x.flags.c_contiguous)
-    dx = np.empty_like(x) if need_dx else None
-    dw = np.empty_like(w) if need_dw else None
-    db = np.empty(dims.out_channels, x.dtype) if need_db else None
+    dx = empty_like(x) if need_dx else None
+    dw = empty_like(w) if need_dw else None
+    db = empty((dims.out_channels,), x.dtype) if need_db else None
     if dims.batch == 0:
         for gradient in (dw, db):
             if gradient is not None:

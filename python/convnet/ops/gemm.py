@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.memory import empty
 from convnet.ops._arrays import as_array, check_out, check_same_dtype, check_shape
 from convnet.ops._fused import FUSED, activate, check_activation
 
@@ -38,7 +39,7 @@ def _product_out(
     out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype, *inputs: np.ndarray
 ) -> np.ndarray:
     if out is None:
-        return np.empty(shape, dtype)
+        return empty(shape, dtype)
     check_out(out, shape, dtype, *inputs)
     if not out.flags.c_contiguous:
         raise ValueError(f"out: expected a C-contiguous array, got strides {out.strides}")
@@ -177,7 +178,7 @@ def linear(x: Any, w: Any, b: Any = None, *, activation: str | None = None) -> n
         check_shape(b, "b", w.shape[:1], "like w's rows")
         b = np.ascontiguousarray(b)
     n, k = w.shape
-    y = np.empty((*x.shape[:-1], n), x.dtype)
+    y = empty((*x.shape[:-1], n), x.dtype)
     if y.size == 0:
         return y
     rows = y if y.ndim == 2 else y.reshape(-1, n)
@@ -234,19 +235,19 @@ def linear_backward(
         dy = np.ascontiguousarray(dy).reshape(-1, n)
     dx = dw = db = None
     if need_dx:
-        dx = np.empty(x.shape, x.dtype)
+        dx = empty(x.shape, x.dtype)
         if dx.size and dy.size:
             run.gemm(dy, _matrices(w), None, dx.reshape(-1, k), 1.0, 0.0, None)
         else:
             dx.fill(0)
     if need_dw:
-        dw = np.empty((n, k), x.dtype)
+        dw = empty((n, k), x.dtype)
         if dw.size and dy.size:
             run.gemm(dy.T, _matrices(x.reshape(-1, k)), None, dw, 1.0, 0.0, None)
         else:
             dw.fill(0)
     if need_db:
-        db = np.empty(n, x.dtype)
+        db = empty((n,), x.dtype)
         if dy.size:
             run.sum_rows(dy, db)
         else:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.memory import empty
 from convnet.ops._arrays import as_array, check_shape, dense
 from convnet.shapes import Ints, Padding, im2col_dims, shape
 
@@ -28,7 +29,7 @@ def im2col(
     """
     x = as_array(x, "x")
     dims = im2col_dims(x.shape, kernel_size, stride, padding, dilation)
-    cols = np.empty(_cols_shape(dims), x.dtype)
+    cols = empty(_cols_shape(dims), x.dtype)
     if cols.size:
         backend.active().im2col(dense(x), cols, dims)
     return cols
@@ -52,7 +53,7 @@ def col2im(
     cols = as_array(cols, "cols")
     dims = im2col_dims(shape(x_shape, "x_shape", 2), kernel_size, stride, padding, dilation)
     check_shape(cols, "cols", _cols_shape(dims), "(N, C*R*S, P*Q)")
-    x = np.empty((dims.batch, dims.in_channels, *dims.in_size), cols.dtype)
+    x = empty((dims.batch, dims.in_channels, *dims.in_size), cols.dtype)
     if x.size:
         backend.active().col2im(np.ascontiguousarray(cols), x, dims)
     return x

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.memory import empty, empty_like
 from convnet.ops._arrays import (
     as_array,
     check_same_dtype,
@@ -149,7 +150,7 @@ def _class_loss(
     function: str, x: Any, name: str, target: Any, reduction: Any, ignore_index: Any
 ) -> Any:
     x, axis, target, count = _class_arguments(x, name, target, reduction, ignore_index)
-    loss = np.empty(target.shape, x.dtype)
+    loss = empty(target.shape, x.dtype)
     if x.size:
         r = rows(x, axis)
         getattr(backend.active(), function)(
@@ -163,7 +164,7 @@ def _class_loss_backward(
 ) -> np.ndarray:
     x, axis, target, count = _class_arguments(x, name, target, reduction, ignore_index)
     scale = _scale(dy, reduction, count, target.shape, x.dtype)
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     if x.size:
         r = rows(x, axis)
         if scale.ndim:
@@ -233,7 +234,7 @@ def _pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _pair_loss(function: str, x: Any, target: Any, reduction: Any, *parameters: float) -> Any:
     x, target = _pair(x, target, reduction)
-    loss = np.empty_like(x)
+    loss = empty_like(x)
     if x.size:
         getattr(backend.active(), function)(x, target, loss, *parameters)
     return _reduce(loss, reduction, x.size)
@@ -242,7 +243,7 @@ def _pair_loss(function: str, x: Any, target: Any, reduction: Any, *parameters: 
 def _pair_loss_backward(function: str, x: Any, target: Any, reduction: Any, dy: Any) -> np.ndarray:
     x, target = _pair(x, target, reduction)
     scale = _scale(dy, reduction, x.size, x.shape, x.dtype)
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     if x.size:
         if scale.ndim:
             scale = same_format(scale, x)
@@ -318,7 +319,7 @@ def smooth_l1_loss_backward(
     beta = _beta(beta)
     x, target = _pair(x, target, reduction)
     scale = _scale(dy, reduction, x.size, x.shape, x.dtype)
-    dx = np.empty_like(x)
+    dx = empty_like(x)
     if x.size:
         scale = same_format(scale, x) if scale.ndim == x.ndim else np.full_like(x, scale)
         backend.active().smooth_l1_loss_backward(x, target, scale, dx, beta)

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.memory import empty, empty_like
 from convnet.ops._arrays import as_array, check_same_dtype, check_shape, dense, same_format
 from convnet.ops.gemm import check_needs
 
 _LAYOUT = "(N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W)"
 _WORD = 2**64
+_BOOL = np.dtype(bool)
 
 
 def _number(value: Any, name: str) -> float:
@@ -80,7 +82,7 @@ def batch_norm_stats(x: Any) -> tuple[np.ndarray, np.ndarray]:
     x = _input(x)
     if x.size == 0:
         raise ValueError(f"x: expected at least one value per channel, got shape {x.shape}")
-    mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    mean, var = empty((x.shape[1],), x.dtype), empty((x.shape[1],), x.dtype)
     backend.active().batch_norm_stats(x, mean, var)
     return mean, var
 
@@ -142,9 +144,9 @@ def batch_norm_and_stats(
                 f"x: expected more than one value per channel when training, got shape {x.shape}"
             )
         if count == 0:
-            return np.empty_like(x), np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
-        mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-        y = np.empty_like(x)
+            return empty_like(x), np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
+        mean, var = empty((x.shape[1],), x.dtype), empty((x.shape[1],), x.dtype)
+        y = empty_like(x)
         backend.active().batch_norm_training(x, weight, bias, mean, var, y, eps)
         if running_mean is not None:
             running_mean *= 1 - momentum
@@ -159,7 +161,7 @@ def batch_norm_and_stats(
             )
         mean = _channel_array(running_mean, "running_mean", x)
         var = _channel_array(running_var, "running_var", x)
-        y = np.empty_like(x)
+        y = empty_like(x)
         if x.size == 0:
             return y, mean, var
         backend.active().batch_norm(x, mean, var, weight, bias, y, eps)
@@ -193,9 +195,9 @@ def batch_norm_backward(
     mean, var = _channel_array(mean, "mean", x), _channel_array(var, "var", x)
     weight = _channel_array(weight, "weight", x)
     need_dx, need_dweight, need_dbias = check_needs(needs)
-    dx = np.empty_like(x) if need_dx else None
-    dweight = np.empty(x.shape[1], x.dtype) if need_dweight else None
-    dbias = np.empty(x.shape[1], x.dtype) if need_dbias else None
+    dx = empty_like(x) if need_dx else None
+    dweight = empty((x.shape[1],), x.dtype) if need_dweight else None
+    dbias = empty((x.shape[1],), x.dtype) if need_dbias else None
     if x.size == 0:
         for gradient in (dweight, dbias):
             if gradient is not None:
@@ -237,7 +239,7 @@ def dropout(x: Any, p: float, *, seed: int, offset: int = 0) -> tuple[np.ndarray
     x, p = as_array(x, "x"), _probability(p)
     seed, offset = _word(seed, "seed"), _word(offset, "offset")
     x = dense(x)
-    y, mask = np.empty_like(x), np.empty_like(x, dtype=bool)
+    y, mask = empty_like(x), empty_like(x, _BOOL)
     if x.size:
         backend.active().dropout(x, y, mask, p, seed, offset)
     return y, mask
@@ -254,7 +256,7 @@ def dropout_backward(dy: Any, mask: Any, p: float) -> np.ndarray:
         raise TypeError(f"mask: expected a numpy.ndarray of bool, got {kind}")
     check_shape(mask, "mask", dy.shape, "like dy")
     mask = dense(mask)
-    dx = np.empty_like(mask, dtype=dy.dtype)
+    dx = empty_like(mask, dy.dtype)
     if dy.size:
         backend.active().dropout_backward(same_format(dy, dx), mask, dx, p)
     return dx

@@ -26,12 +26,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from convnet import backend
+from convnet.memory import empty
 from convnet.ops._arrays import (
     as_array,
     check_rank,
     check_shape,
     dense,
-    empty,
     is_channels_last,
     same_format,
 )
