@@ -63,6 +63,7 @@ cdef extern from "simd.h" nogil:
     void prefetch_for_write(const real_t *p, Py_ssize_t n)
     vec_t vmin(vec_t a, vec_t b)
     vec_t vabs(vec_t x)
+    vec_t vcopysign(vec_t a, vec_t b)
     vec_t vsigned(vec_t a, vec_t b)
     vec_t vhead(vec_t x)
     vec_t vround(vec_t x)

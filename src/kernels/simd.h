@@ -236,7 +236,10 @@ enum { MANTISSA = DOUBLE_REAL ? 52 : 23, BIAS = DOUBLE_REAL ? 1023 : 127 };
 #define SIGN_BIT ((bits_t)1 << (8 * sizeof(real_t) - 1))
 
 INLINE vec_t vabs(vec_t x) { return (vec_t)((bits_vec_t)x & ~SIGN_BIT); }
-/* a >= 0 with the sign of b. */
+/* The magnitude of a with the sign of b; the same where a >= 0. */
+INLINE vec_t vcopysign(vec_t a, vec_t b) {
+    return (vec_t)(((bits_vec_t)a & ~SIGN_BIT) | ((bits_vec_t)b & SIGN_BIT));
+}
 INLINE vec_t vsigned(vec_t a, vec_t b) {
     return (vec_t)((bits_vec_t)a | ((bits_vec_t)b & SIGN_BIT));
 }
