@@ -15,10 +15,13 @@
 # formed after the last group. P, and V with D, are kept within bounds by doing some filters and some
 # channels at a time: each such part of dw goes through all tiles by itself.
 #
+# While P is small the groups are cut into chunks with sums of their own, which threads take whole: V and D
+# then stay with the core that wrote them (C64 56x56: two threads 1.0 times one when they shared groups).
+#
 # Why blocks of 64: a tile of 14 x 32 alone reads 0.25 bytes from L3 a multiply-add, and one core gets
 # 0.24 (C256 14x14, batch 8: 9.2 ms; in blocks 5.1).
 #
-# Groups depend on the shape alone, so that the bits do not depend on the number of threads.
+# Groups and chunks depend on the shape alone, so that the bits do not depend on the number of threads.
 
 cdef enum:
     WIDE = 64
@@ -27,6 +30,7 @@ cdef enum:
     SOME_TILES = 1 << 20     # at least so many in a group otherwise
     MOST_TILES = 8 << 20     # and at most
     SUMS = 10 << 20          # bytes of P
+    MOST_CHUNKS = 4
 
 cdef struct winograd_grad_t:
     const weight_grad_t *g
@@ -34,11 +38,13 @@ cdef struct winograd_grad_t:
     index_t d_point, d_block
     index_t filter, filters, channel, channels   # this part of dw
     index_t most_filters, most_channels          # of any part
-    real_t *sums                                 # P of all tasks
+    real_t *sums                                 # P
     index_t p_point
+    index_t chunks                               # of groups, each with its own P
     bint at_once                     # one group of tiles
     index_t task_filters             # then
     index_t row0, row1               # of tiles, of the current group
+    bint first                       # of its chunk
 
 
 cdef inline void transform_gradient(const int m, const real_t *t, index_t pitch, real_t *d,
@@ -115,7 +121,7 @@ cdef void gradient_point(const winograd_grad_t *q, index_t point, index_t filter
         for group in range(groups):
             rows = filters * (group + 1) // groups - i
             part_product(<int> rows, channels - j, tiles, d + i, WIDE, v + j, p.ld,
-                         &zeros[0] if q.row0 == 0 else sums + i * ld + j, 0 if q.row0 == 0 else ld,
+                         &zeros[0] if q.first else sums + i * ld + j, 0 if q.first else ld,
                          sums + i * ld + j, ld)
             i += rows
         j += NR
@@ -218,9 +224,19 @@ cdef void gradient_sums(const winograd_grad_t *q, index_t task) noexcept nogil:
 
 
 cdef void finish_filter(const winograd_grad_t *q, index_t filter) noexcept nogil:
-    cdef index_t ld = padded(q.channels) + VL
+    """dw of a filter, from the sums of all chunks."""
+    cdef index_t ld = padded(q.channels) + VL, chunk, point, i
+    cdef real_t *sums = q.sums + filter * ld
+    cdef real_t *total
     flush_denormals()
-    finish_block(q, filter, 1, 0, q.channels, q.sums + filter * ld, ld, q.p_point)
+    for chunk in range(1, q.chunks):
+        for point in range(POINTS):
+            total = sums + point * q.p_point
+            i = 0
+            while i < q.channels:
+                vstore(total + i, vload(total + i) + vload(total + chunk * POINTS * q.p_point + i))
+                i += VL
+    finish_block(q, filter, 1, 0, q.channels, sums, ld, q.p_point)
 
 
 cdef inline index_t half(index_t n) noexcept nogil:
@@ -247,10 +263,13 @@ cdef void winograd_grad_plan(winograd_grad_t *q, const weight_grad_t *g) noexcep
         else:
             q.most_channels = half(q.most_channels)
     q.at_once = tiles * each <= ONE_GROUP
+    q.chunks = 1
     if not q.at_once:  # P is read and written once a group
         limit = min_index(MOST_TILES, max_index(SOME_TILES, 2 * sums))
         tiles = limit // each
-    set_groups(p, tiles, 1)
+        q.chunks = max_index(1, min_index(MOST_CHUNKS, SUMS // sums))
+    set_groups(p, tiles, q.chunks)
+    q.chunks = min_index(q.chunks, ceil_div(c.batch * p.rows, p.group_rows))
     tiles = p.group_rows * p.across
     p.v_size = ceil_div(q.most_channels, WIDE) * p.v_block
     q.d_point = tiles * WIDE + VL
@@ -273,16 +292,39 @@ cdef inline index_t winograd_grad_private(const winograd_grad_t *q) noexcept nog
     return max_index(t, POINTS * q.p_point) if q.at_once else t
 
 
+cdef inline index_t winograd_grad_operands(const winograd_grad_t *q) noexcept nogil:
+    """V and D."""
+    return q.w.v_size + winograd_grad_d(q)
+
+
 cdef index_t winograd_grad_memory(const winograd_grad_t *q, int n_threads) noexcept nogil:
-    return (q.w.v_size + winograd_grad_d(q) + n_threads * winograd_grad_private(q)
-            + (0 if q.at_once else POINTS * q.p_point))
+    return (winograd_grad_operands(q) * (n_threads if q.chunks > 1 else 1)
+            + n_threads * winograd_grad_private(q)
+            + (0 if q.at_once else q.chunks * POINTS * q.p_point))
 
 
-cdef void winograd_grad_part(winograd_grad_t *q, real_t *buffers, int n_threads) noexcept nogil:
-    """Some filters and channels of dw, all tiles."""
-    cdef const conv_t *c = q.w.c
-    cdef index_t rows = c.batch * q.w.rows, per_thread = winograd_grad_private(q), task
-    cdef index_t tasks
+cdef void gradient_chunk(const winograd_grad_t *plan, index_t chunk, real_t *memory) noexcept nogil:
+    """P of a chunk of the groups of tiles, V and D in a thread's own memory."""
+    cdef winograd_grad_t q = plan[0]
+    cdef index_t rows = q.w.c.batch * q.w.rows, groups = ceil_div(rows, q.w.group_rows), task
+    cdef index_t end = min_index(rows, groups * (chunk + 1) // q.chunks * q.w.group_rows)
+    q.w.v = memory
+    q.w.products = memory + q.w.v_size
+    q.sums += chunk * POINTS * q.p_point
+    q.row0 = groups * chunk // q.chunks * q.w.group_rows
+    q.first = True
+    while q.row0 < end:
+        q.row1 = min_index(q.row0 + q.w.group_rows, end)
+        gradient_transforms(&q, 0, 1, memory + winograd_grad_operands(&q))
+        for task in range(ceil_div(q.filters, WIDE) * POINTS):
+            gradient_sums(&q, task)
+        q.row0 = q.row1
+        q.first = False
+
+
+cdef void gradient_groups(winograd_grad_t *q, real_t *buffers, int n_threads) noexcept nogil:
+    """All groups of tiles, one after the other, V and D shared by the threads."""
+    cdef index_t rows = q.w.c.batch * q.w.rows, per_thread = winograd_grad_private(q), task, tasks
     cdef int part
     if q.at_once:
         tasks = ceil_div(q.filters, q.task_filters) * ceil_div(q.channels, WIDE)
@@ -291,6 +333,7 @@ cdef void winograd_grad_part(winograd_grad_t *q, real_t *buffers, int n_threads)
     q.row0 = 0
     while q.row0 < rows:
         q.row1 = min_index(q.row0 + q.w.group_rows, rows)
+        q.first = q.row0 == 0
         if n_threads == 1:
             gradient_transforms(q, 0, 1, buffers)
             for task in range(tasks):
@@ -308,6 +351,21 @@ cdef void winograd_grad_part(winograd_grad_t *q, real_t *buffers, int n_threads)
                 for task in prange(tasks, num_threads=n_threads, schedule="static"):
                     gradient_sums(q, task)
         q.row0 = q.row1
+
+
+cdef void winograd_grad_part(winograd_grad_t *q, real_t *memory, int n_threads) noexcept nogil:
+    """Some filters and channels of dw, all tiles."""
+    cdef index_t per_thread = winograd_grad_operands(q) + winograd_grad_private(q), task
+    if q.chunks == 1:
+        q.w.v = memory
+        q.w.products = memory + q.w.v_size
+        gradient_groups(q, memory + winograd_grad_operands(q), n_threads)
+    elif n_threads == 1:
+        for task in range(q.chunks):
+            gradient_chunk(q, task, memory)
+    else:
+        for task in prange(q.chunks, num_threads=n_threads, schedule="dynamic"):
+            gradient_chunk(q, task, memory + threadid() * per_thread)
     if q.at_once:
         return
     for task in prange(q.filters, num_threads=n_threads, schedule="static"):
@@ -317,12 +375,10 @@ cdef void winograd_grad_part(winograd_grad_t *q, real_t *buffers, int n_threads)
 cdef void winograd_grad_run(winograd_grad_t *q, real_t *memory, int n_threads) noexcept nogil:
     cdef const conv_t *whole = &q.g.conv
     cdef conv_t c = whole[0]  # the part's channels, to V's transform
-    cdef real_t *buffers
     q.w.c = &c
-    q.w.v = memory
-    q.w.products = memory + q.w.v_size
-    buffers = q.w.products + winograd_grad_d(q)
-    q.sums = buffers + n_threads * winograd_grad_private(q)
+    q.sums = memory + winograd_grad_memory(q, n_threads)
+    if not q.at_once:
+        q.sums -= q.chunks * POINTS * q.p_point
     q.channel = 0
     while q.channel < whole.channels:
         q.channels = min_index(q.most_channels, whole.channels - q.channel)
@@ -331,7 +387,7 @@ cdef void winograd_grad_run(winograd_grad_t *q, real_t *memory, int n_threads) n
         q.filter = 0
         while q.filter < whole.filters:
             q.filters = min_index(q.most_filters, whole.filters - q.filter)
-            winograd_grad_part(q, buffers, n_threads)
+            winograd_grad_part(q, memory, n_threads)
             q.filter += q.filters
         q.channel += q.channels
 
