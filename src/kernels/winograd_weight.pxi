@@ -35,7 +35,7 @@ cdef enum:
 cdef struct winograd_grad_t:
     const weight_grad_t *g
     winograd_t w                     # V's side; w.products is D
-    index_t d_point, d_block
+    index_t ld_d, d_point, d_block
     index_t filter, filters, channel, channels   # this part of dw
     index_t most_filters, most_channels          # of any part
     real_t *sums                                 # P
@@ -83,7 +83,7 @@ cdef void gradient_input(const winograd_grad_t *q, index_t part, index_t parts,
         for group in range(groups * part // parts, groups * (part + 1) // parts):
             planes_to_pixels(&plane, n, first * p.m, (first + end - row) * p.m,
                              q.filter + group * VL, t)
-            d = (p.products + group * VL // WIDE * q.d_block + (row - q.row0) * p.across * WIDE
+            d = (p.products + group * VL // WIDE * q.d_block + (row - q.row0) * p.across * q.ld_d
                  + group * VL % WIDE)
             for i in range(end - row):
                 for j in range(p.across):
@@ -93,7 +93,7 @@ cdef void gradient_input(const winograd_grad_t *q, index_t part, index_t parts,
                     else:
                         transform_gradient(2, t + (i * 2 * plane.pitch + j * 2) * VL, plane.pitch,
                                            d, q.d_point)
-                    d += WIDE
+                    d += q.ld_d
         row = end
 
 
@@ -120,7 +120,7 @@ cdef void gradient_point(const winograd_grad_t *q, index_t point, index_t filter
         i = 0
         for group in range(groups):
             rows = filters * (group + 1) // groups - i
-            part_product(<int> rows, channels - j, tiles, d + i, WIDE, v + j, p.ld,
+            part_product(<int> rows, channels - j, tiles, d + i, q.ld_d, v + j, p.ld,
                          &zeros[0] if q.first else sums + i * ld + j, 0 if q.first else ld,
                          sums + i * ld + j, ld)
             i += rows
@@ -272,7 +272,8 @@ cdef void winograd_grad_plan(winograd_grad_t *q, const weight_grad_t *g) noexcep
     q.chunks = min_index(q.chunks, ceil_div(c.batch * p.rows, p.group_rows))
     tiles = p.group_rows * p.across
     p.v_size = ceil_div(q.most_channels, WIDE) * p.v_block
-    q.d_point = tiles * WIDE + VL
+    q.ld_d = min_index(WIDE, padded(q.most_filters))
+    q.d_point = tiles * q.ld_d + VL
     q.d_block = POINTS * q.d_point
     q.task_filters = WIDE if tiles <= FEW_TILES else 2 * WIDE
     if q.at_once:
