@@ -30,7 +30,7 @@ def _is_depthwise(dims: ConvDims, channels_last: bool, gradient: str | None) -> 
 
 
 def _pays_winograd(dims: ConvDims) -> bool:
-    """bench/algorithms.py, 4 to 56 wide images: 1.1 to 5 times implicit GEMM from 8 x 16 channels on.
+    """bench/algorithms.py, 4 to 56 wide: 1.1 to 5 times implicit GEMM from 8 x 16 channels on.
 
     Below that the transforms, whose vectors run along channels, cost more than they save.
     """
