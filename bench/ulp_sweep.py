@@ -43,6 +43,11 @@ def _exp(x: np.ndarray) -> np.ndarray:
     return ops.softmax(pairs)[:, 0]
 
 
+def _softplus(x: np.ndarray) -> np.ndarray:
+    """log(1 + exp(x)), as binary cross-entropy of a logit takes it beside a target of 0."""
+    return ops.bce_with_logits(x, np.zeros_like(x), "none")
+
+
 # name: (function, exact, the range it is swept over, bound in ulp)
 FUNCTIONS: dict[str, tuple[Callable, Callable, tuple[float, float], float]] = {
     "exp": (_exp, np.exp, (-math.inf, -18), 2),
@@ -61,6 +66,13 @@ FUNCTIONS: dict[str, tuple[Callable, Callable, tuple[float, float], float]] = {
         (-math.inf, math.inf),
         5,
     ),
+    "gelu tanh": (
+        lambda x: ops.gelu(x, "tanh"),
+        lambda x: x * _logistic(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)),
+        (-3, 1e9),
+        34,
+    ),
+    "softplus": (_softplus, lambda x: np.log1p(np.exp(x)), (-math.inf, 0), 6),
 }
 
 

@@ -35,8 +35,10 @@ def _binary(name: str, dy: Any, a: Any, a_name: str, out: Any, *parameters: Any)
     """Gradient functions: dy and a saved array of the same shape."""
     given = dy, a
     dy, a = as_array(dy, "dy"), as_array(a, a_name)
-    check_same_dtype("dy", dy, **{a_name: a})
-    check_shape(a, a_name, dy.shape, "like dy")
+    if dy.dtype is not a.dtype:
+        check_same_dtype("dy", dy, **{a_name: a})
+    if a.shape != dy.shape:
+        check_shape(a, a_name, dy.shape, "like dy")
     if out is not None:
         check_out(out, dy.shape, dy.dtype, *given, dy, a, in_place=True)
     else:

@@ -226,8 +226,10 @@ def nll_loss_backward(
 def _pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray]:
     x, target = as_array(x, "x"), as_array(target, "target")
     _check_reduction(reduction)
-    check_same_dtype("x", x, target=target)
-    check_shape(target, "target", x.shape, "like x")
+    if x.dtype is not target.dtype:
+        check_same_dtype("x", x, target=target)
+    if target.shape != x.shape:
+        check_shape(target, "target", x.shape, "like x")
     x = dense(x)
     return x, same_format(target, x)
 
