@@ -139,6 +139,7 @@ def test_shares_that_leave_a_remainder():
         (lambda: DataLoader(Squares(), shuffle=True, sampler=[1]), ValueError, "leave out shuffle"),
         (lambda: DataLoader(Squares(), 2, batch_sampler=[[1]]), ValueError, "leave out batch_size"),
         (lambda: DataLoader(Stream(3), shuffle=True), ValueError, "comes in its own order"),
+        (lambda: DataLoader(Squares(), transform=[]), TypeError, "transform: expected a function"),
         (lambda: len(DataLoader(Stream(3))), TypeError, "Stream has no length"),
         (lambda: ConcatDataset([]), ValueError, "at least one"),
         (lambda: ConcatDataset([Stream(3)]), TypeError, "IterableDataset"),
@@ -331,6 +332,24 @@ def test_an_array_larger_than_memory(tmp_path):
     assert [x.data[0].max(), x.data[1].min()] == [0, 5]
     size = DataLoader(data, 64, True, generator=0)
     assert next(iter(size))[0].shape == (64, 128, 128)
+
+
+def test_torchs_options_without_effect():
+    data = TensorDataset(X, Y)
+    loader = DataLoader(
+        data,
+        3,
+        False,
+        None,
+        None,
+        2,
+        None,
+        True,
+        True,
+        prefetch_factor=None,
+        persistent_workers=True,
+    )
+    assert labels(loader) == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 
 def test_transforms_of_other_batches():

@@ -7,7 +7,7 @@ import convnet
 import numpy as np
 import pytest
 from convnet import nn, optim
-from convnet.data import DataLoader, RandomSampler, TensorDataset
+from convnet.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 from convnet.data.transforms import GaussianNoise
 from convnet.optim import lr_scheduler
 from convnet.train import (
@@ -78,6 +78,21 @@ def test_learns_and_keeps_a_history(tmp_path, capsys):
     with pytest.raises(KeyError, match="expected one of epoch, lr, train_loss"):
         history["loss"]
     assert "6 epochs" in repr(history)
+
+
+def test_a_loader_of_unknown_length(capsys, monkeypatch):
+    pytest.importorskip("rich")
+
+    class Endless(IterableDataset):
+        def __iter__(self):
+            yield from (blobs()[i] for i in range(40))
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    history = fit(network(), DataLoader(Endless(), 16, num_workers=1), epochs=2)
+    assert history["complete"] == [True, True]
+    assert "images/s" in capsys.readouterr().out
+    plain = [(x, t) for x, t in loader()]
+    assert len(fit(network(), plain, epochs=1, progress=False)) == 1
 
 
 def test_is_the_loop_by_hand():
@@ -331,6 +346,8 @@ def test_without_matplotlib(monkeypatch, tmp_path):
 
 EMPTY = DataLoader(TensorDataset(np.zeros((0, 1, 4, 4), np.float32), np.zeros(0, int)), 4)
 
+ONLY = TensorDataset(np.zeros((4, 1, 4, 4), np.float32))
+
 
 def search(**how):
     model = network()
@@ -343,6 +360,12 @@ def search(**how):
         (lambda: fit(network(), loader(), scheduler_each="step"), ValueError, "scheduler_each"),
         (lambda: fit(network(), loader(), epochs=-1), ValueError, "at least 0, got -1"),
         (lambda: fit(network(), loader(), monitor="val_loss"), ValueError, "got 'val_loss'"),
+        (
+            lambda: fit(network(), DataLoader(ONLY)),
+            TypeError,
+            r"\(inputs..., target\), got 1 entry",
+        ),
+        (lambda: fit(network(), [nn.Tensor([1.0])]), TypeError, "got Tensor; an autoencoder"),
         (lambda: fit(network(), EMPTY), ValueError, "at least one batch"),
         (lambda: search(low=1, high=0.1), ValueError, "0 < low < high"),
         (lambda: search(steps=3), ValueError, "at least 10 steps"),

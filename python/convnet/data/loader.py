@@ -54,6 +54,8 @@ class DataLoader:
     transform, target_transform : called as transform(array, rng) on the whole first and second
     entry of a batch (convnet.data.transforms); rng is the batch's own numpy Generator
     prefetch_factor : how many batches ahead, for each worker
+    pin_memory, persistent_workers : accepted, without effect: there is one memory, and threads
+    start at once
     generator : where the random numbers come from: None (convnet.manual_seed's), a seed, or a numpy
     Generator; the same seed gives the same batches in the same order. With a seed, `epoch` (the
     number of the next epoch) may be set, and all that follows is as if those before had been run
@@ -68,19 +70,26 @@ class DataLoader:
         batch_sampler: Iterable[list[int]] | None = None,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        pin_memory: bool = False,
         drop_last: bool = False,
         *,
         transform: Callable[..., Any] | None = None,
         target_transform: Callable[..., Any] | None = None,
-        prefetch_factor: int = 2,
+        prefetch_factor: int | None = 2,
+        persistent_workers: bool = False,
         generator: Any = None,
     ) -> None:
         self.dataset, self.collate_fn = dataset, collate_fn
         self.batch_size = integer(batch_size, "batch_size", 1)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         self.num_workers = integer(num_workers, "num_workers", 0)
-        self.prefetch_factor = integer(prefetch_factor, "prefetch_factor", 1)
+        ahead = 2 if prefetch_factor is None else prefetch_factor
+        self.prefetch_factor = integer(ahead, "prefetch_factor", 1)
         self.transform, self.target_transform = transform, target_transform
+        for name in ("transform", "target_transform"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
         self.sampler, self.batch_sampler = sampler, batch_sampler
         self._check_order()
         self.generator = None if generator is None else generator_from(generator)

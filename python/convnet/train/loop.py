@@ -14,7 +14,7 @@ and fit adds what one wants to see and keep: means, validation, history, checkpo
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,17 @@ def _metrics_for(criterion: Any, metrics: Metrics | None) -> Metrics:
     return {"accuracy": accuracy} if named else {}
 
 
+def split(batch: Any) -> tuple[Sequence[Any], Any]:
+    """(inputs, target) of a batch; TypeError unless it is a list or tuple of both."""
+    if not isinstance(batch, (list, tuple)) or len(batch) < 2:
+        what = f"{len(batch)} entry" if isinstance(batch, (list, tuple)) else type(batch).__name__
+        raise TypeError(
+            f"loader: expected batches (inputs..., target), got {what}; an autoencoder's are "
+            f"TensorDataset(x, x)"
+        )
+    return batch[:-1], batch[-1]
+
+
 class _Means:
     """Running means of the loss and the metrics over items."""
 
@@ -76,7 +87,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     with nn.no_grad():
-        for *inputs, targets in loader:
+        for batch in loader:
+            inputs, targets = split(batch)
             outputs = model(*inputs)
             means.add(criterion(outputs, targets).item(), outputs, targets)
     model.train(was_training)
@@ -226,7 +238,8 @@ def _epoch(
     entry: dict[str, Any] = {"epoch": epoch, "lr": float(optimizer.param_groups[0]["lr"])}
     total, start = _items(loader), time.perf_counter()
     stopped = False
-    for *inputs, targets in loader:
+    for batch in loader:
+        inputs, targets = split(batch)
         optimizer.zero_grad()
         outputs = model(*inputs)
         loss = criterion(outputs, targets)

@@ -12,6 +12,7 @@ from convnet import nn
 from convnet.extras import require
 from convnet.random import get_rng_state, set_rng_state
 from convnet.train.checkpoint import loader_state, set_loader_state
+from convnet.train.loop import split
 
 
 class RateSearch(NamedTuple):
@@ -60,7 +61,8 @@ def find_learning_rate(
     rates, losses, smooth, mean = [], [], [], 0.0
     model.train()
     try:
-        for i, (*inputs, targets) in zip(range(steps), _forever(loader), strict=False):
+        for i, batch in zip(range(steps), _forever(loader), strict=False):
+            inputs, targets = split(batch)
             rate = low * (high / low) ** (i / (steps - 1))
             for group in optimizer.param_groups:
                 group["lr"] = rate
