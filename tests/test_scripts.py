@@ -34,9 +34,13 @@ def for_convnet(source):
     return source
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-4), ("float64", 1e-9)])
+# Winograd's rounding may move an element across a ReLU's bend; from there the runs drift apart.
+@pytest.mark.parametrize(
+    ("dtype", "precision", "bound"),
+    [("float32", "highest", 1e-5), ("float32", "high", 5e-3), ("float64", "high", 1e-12)],
+)
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
-def test_losses_are_torchs(path, dtype, bound):
+def test_losses_are_torchs(path, dtype, precision, bound):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     source = path.read_text()
@@ -44,7 +48,7 @@ def test_losses_are_torchs(path, dtype, bound):
     assert not re.search(r"^(import|from) torch", changed, re.MULTILINE)
     torch.manual_seed(0)
     theirs, weights = run(path, source, dtype)
-    with convnet.set_num_threads(1):
+    with convnet.set_num_threads(1), convnet.set_precision(precision):
         ours, _ = run(path, changed, dtype, weights)
     assert len(ours) >= 30
     np.testing.assert_allclose(ours, theirs, rtol=bound, atol=bound)

@@ -159,3 +159,21 @@ def test_what_cannot_be_saved(tmp_path):
     with pytest.raises(FileNotFoundError):
         convnet.save(STATE, tmp_path / "nowhere" / "w")
     assert serialization.load is convnet.load
+
+
+def test_names_and_arrays_that_no_file_can_hold(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(ValueError, match="'__metadata__' is the format's own"):
+        convnet.save({"__metadata__": np.ones(2)}, path)
+    with pytest.raises(TypeError, match=r"state_dict\['w'\]: got a masked array; fill it first"):
+        convnet.save({"w": np.ma.array([1.0, 2.0], mask=[0, 1])}, path)
+    assert not path.exists()
+
+
+def test_link_stays_and_its_file_is_replaced(tmp_path):
+    file, link = tmp_path / "file.safetensors", tmp_path / "link.safetensors"
+    convnet.save({"w": np.ones(2)}, file)
+    link.symlink_to(file)
+    convnet.save({"w": np.zeros(2)}, link)
+    assert link.is_symlink()
+    np.testing.assert_array_equal(convnet.load(file)["w"], [0, 0])

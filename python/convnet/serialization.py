@@ -26,6 +26,10 @@ def save(
     for name, value in state_dict.items():
         if not isinstance(name, str):
             raise TypeError(f"state_dict: expected texts for names, got {name!r}")
+        if name == "__metadata__":
+            raise ValueError(
+                "state_dict: the name '__metadata__' is the format's own; give metadata="
+            )
         arrays[name] = _array(name, value)
     _replace(Path(path), encode(arrays, metadata=dict(metadata) if metadata else None))
 
@@ -35,6 +39,8 @@ def _array(name: str, value: Any) -> np.ndarray:
         value = value.detach()
     if not isinstance(value, (np.ndarray, np.generic)) and not hasattr(value, "__array__"):
         raise TypeError(f"state_dict[{name!r}]: expected an array, got {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"state_dict[{name!r}]: got a masked array; fill it first: a.filled(0)")
     a = np.asarray(value)
     if a.dtype.kind not in "fiub":
         raise TypeError(f"state_dict[{name!r}]: expected numbers, got {a.dtype}")
@@ -43,6 +49,7 @@ def _array(name: str, value: Any) -> np.ndarray:
 
 def _replace(path: Path, content: bytes) -> None:
     """Put a file with this content at path in one step, readable as a new file would be."""
+    path = path.resolve()  # a link stays, and what it points to is replaced
     folder = path.parent
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=folder)
     try:
