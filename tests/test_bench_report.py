@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from convnet import cli
-from convnet.benchmark import compare, figures, files, plots, report
+from convnet.benchmark import compare, figures, files, limits, plots, report
 
 LIMITS = {
     "flops": 100e9,
@@ -78,12 +78,20 @@ def test_means_count_each_layer_as_often_as_its_network_has_it():
 
 def test_limit_is_what_takes_longer():
     a, b = TWO
-    limits = record()["limits"]
-    assert figures.limit(a, limits) == figures.Limit("compute", pytest.approx(10 / 2))
-    assert figures.limit(b, limits) == figures.Limit("memory", pytest.approx(2**20 / 40e9 / 1e-3))
+    measured = record()["limits"]
+    assert figures.limit(a, measured) == figures.Limit("compute", pytest.approx(10 / 2))
+    assert figures.limit(b, measured) == figures.Limit("memory", pytest.approx(2**20 / 40e9 / 1e-3))
     assert figures.limit(a, {}) is None
     far = result("c", (1,), {}, flops=0.0, bytes=2.0**25)
-    assert figures.limit(far, limits).share == pytest.approx(2**25 / 25e9 / 1e-3), "half-way: 2^25"
+    assert figures.limit(far, measured).share == pytest.approx(2**25 / 25e9 / 1e-3), (
+        "half-way: 2^25"
+    )
+
+
+def test_the_better_of_two_measurements_of_the_machine_counts():
+    slow = {"bytes": 2**20, "bytes_per_s": 1e9}
+    other = {"flops": 200e9, "copies": [slow, LIMITS["copies"][1]]}
+    assert limits.better(LIMITS, other) == {"flops": 200e9, "copies": LIMITS["copies"]}
 
 
 def change_of(old, new, **changed):

@@ -215,7 +215,12 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, capsys, peers, monkeypatch):
 
     monkeypatch.setattr(Table, "add", add)
     file = tmp_path / "a.json"
-    assert bench(tmp_path, "--peers", "numpy", "--time", "0.002", "--json", str(file)) == 130
+    # A test runner in the background may have been started with the signal ignored.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert bench(tmp_path, "--peers", "numpy", "--time", "0.002", "--json", str(file)) == 130
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert "stopped by Ctrl-C; what was measured is kept" in capsys.readouterr().out
     record = files.read(file)
     assert record["interrupted"]

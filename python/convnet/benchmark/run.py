@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.benchmark import workloads
+from convnet.benchmark import limits, workloads
 from convnet.benchmark.peers import OURS
 from convnet.benchmark.process import Failure, Worker
 from convnet.benchmark.tasks import Task
@@ -103,10 +103,10 @@ class Run:
         for threads in self.plan.threads:
             with contextlib.ExitStack() as stack:
                 workers = self._start(threads, stack)
-                if threads not in self.limits:
-                    self._measure_limits(workers[0], threads)
+                self._measure_limits(workers[0], threads)
                 for task in self.plan.tasks:
                     yield self._task(task, threads, workers)
+                self._measure_limits(workers[0], threads)
 
     def _start(self, threads: int, stack: contextlib.ExitStack) -> list[Worker]:
         workers = []
@@ -129,11 +129,12 @@ class Run:
         return workers
 
     def _measure_limits(self, ours: Worker, threads: int) -> None:
-        dtypes = dict.fromkeys(task.dtype for task in self.plan.tasks)
+        """Before the first task and after the last one; the better counts."""
+        known = self.limits.setdefault(threads, {})
         with contextlib.suppress(Failure):
-            self.limits[threads] = {
-                dtype: ours.ask("limits", self.plan.limit, dtype=dtype) for dtype in dtypes
-            }
+            for dtype in dict.fromkeys(task.dtype for task in self.plan.tasks):
+                found = ours.ask("limits", max(self.plan.limit, _START), dtype=dtype)
+                known[dtype] = limits.better(found, known.get(dtype, found))
 
     def _task(self, task: Task, threads: int, workers: list[Worker]) -> dict[str, Any]:
         work = workloads.of(task)
