@@ -206,6 +206,24 @@ cdef void store_strided(real_t *out, index_t stride, const real_t *sums, real_t 
         out[j * stride] = relu1(x) if relu else x
 
 
+cdef void store_lanes(real_t *out, index_t stride, const real_t *tile, index_t rows, index_t begin,
+                      index_t end, const real_t *bias, bint first, bint relu) noexcept nogil:
+    """Columns begin ... end of a tile to out[i * stride], and nothing beside them."""
+    cdef lanes_t lanes
+    cdef vec_t v, old
+    cdef index_t i, j
+    for j in range(begin // VL, (end - 1) // VL + 1):
+        lanes = vlanes(begin - j * VL, end - j * VL)
+        for i in range(rows):
+            v = vload(tile + i * NR + j * VL)
+            old = v
+            if bias != NULL:
+                v = v + vsplat(bias[i])
+            if not first:
+                old = vload_some(out + i * stride + j * VL - begin, lanes)
+            vstore_some(out + i * stride + j * VL - begin, lanes, finish(v, old, first, relu))
+
+
 cdef void store_planes(const void *matrix, index_t row, index_t rows, index_t col, index_t cols,
                        const real_t *tile, bint first, bint last) noexcept nogil:
     """Rows filters, columns pixels: a tile's row is a run of a plane, or of several images' planes."""
@@ -214,11 +232,10 @@ cdef void store_planes(const void *matrix, index_t row, index_t rows, index_t co
     cdef index_t i, j, k, n
     cdef index_t starts[NR]
     cdef index_t lengths[NR]
-    cdef index_t runs = 0
+    cdef index_t runs = 0, at = 0
     cdef index_t unit = c.pixels if plane else c.axis[2].n_out
     cdef real_t *out
-    cdef const real_t *t
-    cdef real_t bias
+    cdef const real_t *bias = NULL
     if plane and cols == NR:
         n = col // c.pixels
         if col + NR <= (n + 1) * c.pixels:
@@ -231,17 +248,17 @@ cdef void store_planes(const void *matrix, index_t row, index_t rows, index_t co
         lengths[runs] = min_index(cols - j, unit - (col + j) % unit)
         j += lengths[runs]
         runs += 1
-    for i in range(rows):
-        out = c.y.data + (row + i) * c.y.c
-        t = tile + i * NR
-        bias = c.bias[row + i] if c.bias != NULL and first else 0
-        for k in range(runs):
-            n = lengths[k]
-            if c.y.at[2] == 1:
-                store_run(out + starts[k], t, NULL, 1, 0, bias, n, first, relu)
-            else:
-                store_strided(out + starts[k], c.y.at[2], t, bias, n, first, relu)
-            t += n
+    out = c.y.data + row * c.y.c
+    if c.bias != NULL and first:
+        bias = c.bias + row
+    for k in range(runs):
+        if c.y.at[2] == 1:
+            store_lanes(out + starts[k], c.y.c, tile, rows, at, at + lengths[k], bias, first, relu)
+        else:
+            for i in range(rows):
+                store_strided(out + i * c.y.c + starts[k], c.y.at[2], tile + i * NR + at,
+                              bias[i] if bias != NULL else 0, lengths[k], first, relu)
+        at += lengths[k]
 
 
 cdef const real_t *locate_plane(const void *matrix, index_t row, index_t col) noexcept nogil:
@@ -290,22 +307,34 @@ cdef void store_pixels(const void *matrix, index_t row, index_t rows, index_t co
 
 # Weights
 
-cdef void pack_rows(const conv_t *c, index_t filter, real_t *out) noexcept nogil:
-    """The row (c, t, r, s) of one filter."""
-    cdef index_t channel, t, r, s, i = 0
-    cdef const real_t *w = c.w + filter * c.w_filter
+cdef void pack_rows(const conv_t *c, index_t filter, index_t filters, real_t *out,
+                    index_t ld) noexcept nogil:
+    """The rows (c, t, r, s) of some filters, ld apart.
+
+    VL channels at a time: in the input gradient neighbours of a row lie far apart in w, but the
+    lines that hold them have other rows' elements too.
+    """
+    cdef index_t channel, end, begin = 0, i, t, r, s, at
+    cdef const real_t *w
     cdef const real_t *row
     if c.w_tap[2] == 1 and c.w_channel == c.taps and c.w_tap[1] == c.axis[2].taps \
             and (c.axis[0].taps == 1 or c.w_tap[0] == c.axis[1].taps * c.axis[2].taps):
-        copy_run(w, out, c.channels * c.taps)
+        for i in range(filters):
+            copy_run(c.w + (filter + i) * c.w_filter, out + i * ld, c.channels * c.taps)
         return
-    for channel in range(c.channels):
-        for t in range(c.axis[0].taps):
-            for r in range(c.axis[1].taps):
-                row = w + channel * c.w_channel + t * c.w_tap[0] + r * c.w_tap[1]
-                for s in range(c.axis[2].taps):
-                    out[i] = row[s * c.w_tap[2]]
-                    i += 1
+    while begin < c.channels:
+        end = min_index(begin + VL, c.channels)
+        for i in range(filters):
+            w = c.w + (filter + i) * c.w_filter
+            at = i * ld + begin * c.taps
+            for channel in range(begin, end):
+                for t in range(c.axis[0].taps):
+                    for r in range(c.axis[1].taps):
+                        row = w + channel * c.w_channel + t * c.w_tap[0] + r * c.w_tap[1]
+                        for s in range(c.axis[2].taps):
+                            out[at] = row[s * c.w_tap[2]]
+                            at += 1
+        begin = end
 
 
 cdef void pack_panel(const conv_t *c, index_t filter, index_t filters, real_t *out) noexcept nogil:
@@ -346,8 +375,7 @@ cdef index_t filters_at_once(const conv_t *c) noexcept nogil:
 cdef void pack_weights_part(const conv_t *c, index_t part, index_t parts, index_t filters,
                             real_t *packed) noexcept nogil:
     """Part `part` of the first `filters` filters of all groups."""
-    cdef index_t unit = NR if c.x.channels_last or c.taps == 1 else 1
-    cdef index_t per_group = ceil_div(filters, unit), units = c.groups * per_group, u, filter
+    cdef index_t per_group = ceil_div(filters, NR), units = c.groups * per_group, u, filter
     cdef index_t group_size = weights_size(c, filters) // c.groups, ld = weights_ld(c)
     cdef conv_t group
     cdef dense_t m
@@ -357,7 +385,7 @@ cdef void pack_weights_part(const conv_t *c, index_t part, index_t parts, index_
         group = c[0]
         group.w = c.w + u // per_group * c.w_group
         out = packed + u // per_group * group_size
-        filter = u % per_group * unit
+        filter = u % per_group * NR
         if c.x.channels_last:
             pack_panel(&group, filter, min_index(NR, filters - filter),
                        out + filter * c.taps * c.channels)
@@ -366,7 +394,7 @@ cdef void pack_weights_part(const conv_t *c, index_t part, index_t parts, index_
             fill_dense(&m, filter, min_index(NR, filters - filter), 0, c.channels,
                        out + filter * ld, ld)
         else:
-            pack_rows(&group, filter, out + filter * ld)
+            pack_rows(&group, filter, min_index(NR, filters - filter), out + filter * ld, ld)
 
 
 # Forward and input gradient

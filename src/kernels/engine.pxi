@@ -194,7 +194,7 @@ cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a,
 
 cdef enum:
     PANELS = 1 << 20  # bytes of B's panels that a block keeps, at most: half of L2
-    GROUP = 4          # panels at a time
+    GROUP = 4         # panels at a time, more where they are short: runs along B's rows, and C's
 
 cdef inline bint keeps_panels(const product_t *p) noexcept nogil:
     return p.panels_b == NULL and p.block_m > p.band
@@ -204,11 +204,21 @@ cdef inline index_t blocks_of(const product_t *p) noexcept nogil:
     return ceil_div(p.m, p.block_m) * ceil_div(p.n, p.block_n)
 
 
-cdef inline index_t panel_columns(const product_t *p) noexcept nogil:
-    """Columns of B that are in memory as panels at a time, at most."""
+cdef inline index_t group_of(index_t kc) noexcept nogil:
+    """Columns of the panels that are multiplied in turn with the same rows of A.
+
+    One panel of KC rows: it fills L1. Of shorter ones a few that fit L2: their sums are short of
+    work for the memory that B and C cost, which is read and written in longer runs.
+    """
+    return NR if 2 * kc > KC else KC * GROUP // kc * NR
+
+
+cdef inline index_t panels_size(const product_t *p) noexcept nogil:
+    """Elements of the panels that are in memory at a time, at most."""
+    cdef index_t size = min_index(KC, p.k) * ceil_div(p.block_n, NR) * NR
     if p.panels_b != NULL:
         return 0
-    return ceil_div(p.block_n if keeps_panels(p) else min_index(p.block_n, GROUP * NR), NR) * NR
+    return size if keeps_panels(p) else min_index(size, KC * GROUP * NR)
 
 
 cdef inline index_t columns_ld(const product_t *p) noexcept nogil:
@@ -225,7 +235,7 @@ cdef inline index_t buffer_size(const product_t *p) noexcept nogil:
 
 cdef index_t scratch_size(const product_t *p) noexcept nogil:
     """Elements of scratch memory that a thread needs."""
-    return buffer_size(p) + KC * panel_columns(p) + MR * NR + 2 * VL
+    return buffer_size(p) + panels_size(p) + MR * NR + 2 * VL
 
 
 cdef void choose_blocks(product_t *p, bint long_blocks, index_t tasks,
@@ -287,7 +297,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     cdef const real_t *next_b
     cdef real_t *out
     cdef index_t j = j0, wide, end, cols, at, ld, ldb, i, n, group, groups = ceil_div(rows, MR)
-    cdef index_t strides = ceil_div(kc, STRIDE)
+    cdef index_t strides = ceil_div(kc, STRIDE), group_columns = group_of(kc)
     cdef bint fill = p.panels_b == NULL and not filled
     cdef bint plain = not (first and p.begins or last and p.ends)
     cdef ahead_t ahead
@@ -298,24 +308,24 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     if p.columns_a:
         i, n = n, i
     look_ahead(&ahead, next_a, i, n, p.a_stride, groups * ceil_div(j1 - j0, NR), strides)
-    while j < j1:  # as many panels as lie in L1 and L2 together
-        wide = min_index(GROUP * NR, j1 - j)
+    while j < j1:
+        wide = min_index(group_columns, j1 - j)
         end = j + wide
         if fill:
             at = j
             while at < end:
                 cols = min_index(NR, end - at)
                 if p.rows_b == NULL or cols < NR:
-                    p.fill_b(p.b, k, kc, at, cols, panels + (at - j) * KC, NR)
+                    p.fill_b(p.b, k, kc, at, cols, panels + (at - j) * kc, NR)
                 at += NR
             if p.locate_b != NULL:
                 next_b = NULL
                 if end < j1:
                     next_b = p.locate_b(p.b, k, end)
-                    i, n = kc, min_index(GROUP * NR, j1 - end)
+                    i, n = kc, min_index(group_columns, j1 - end)
                 elif not last:
                     next_b = p.locate_b(p.b, k + kc, j0)
-                    i, n = min_index(KC, p.k - k - kc), min_index(GROUP * NR, j1 - j0)
+                    i, n = min_index(KC, p.k - k - kc), min_index(group_columns, j1 - j0)
                 if p.columns_b:
                     i, n = n, i
                 look_ahead(&ahead, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR), strides)
@@ -332,7 +342,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                     b = p.rows_b + k * p.ld_b + at
                     ldb = p.ld_b
                 else:
-                    b = panels + (at - j) * KC
+                    b = panels + (at - j) * kc
                 out = tile
                 ld = NR
                 if p.locate_c != NULL:
@@ -352,7 +362,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 at += NR
             i += n
         if keep:
-            panels = panels + KC * GROUP * NR
+            panels = panels + kc * group_columns
         j = end
 
 
@@ -367,7 +377,7 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
     cdef index_t i0, i1, j0, j1, k = k_begin, kc, lda, step = 1, band, bands, i, end
     cdef bint keep = keeps_panels(p)
     block_bounds(p, block, &i0, &i1, &j0, &j1)
-    buffer = panels + KC * panel_columns(p) + VL
+    buffer = panels + panels_size(p) + VL
     bands = ceil_div(i1 - i0, p.band)
     while k < k_end:
         kc = min_index(KC, k_end - k)

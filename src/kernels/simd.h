@@ -347,30 +347,26 @@ INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
         if (m[i]) p[i] = v[i];
 }
 #endif
-/* p[2 * i] for i < n, then 0. */
+/* Every second element: p[2 * i] for i < n, then 0; p[2 * i] = v[i] for i < n, and nothing beside them. */
+#ifdef __AVX512F__
+#define EVEN_LANES(n, half) (lanes_t)((0x55555555u & (uint32_t)(((uint64_t)1 << 2 * (n)) - 1)) >> (half) * VL)
+INLINE vec_t vload_even(const real_t *p, int n) {
+    return SHUFFLE(vload_some(p, EVEN_LANES(n, 0)), vload_some(p + VL, EVEN_LANES(n, 1)), EVEN);
+}
+INLINE void vstore_even(real_t *p, int n, vec_t v) {
+    vstore_some(p, EVEN_LANES(n, 0), SHUFFLE(v, v, LOWER));
+    vstore_some(p + VL, EVEN_LANES(n, 1), SHUFFLE(v, v, UPPER));
+}
+#else
 INLINE vec_t vload_even(const real_t *p, int n) {
     real_t lanes[VL] = {0};
-    if (n == VL) return SHUFFLE(vload(p), vload_first(p + VL, VL - 1, vzero()), EVEN);
     for (int i = 0; i < n; i++) lanes[i] = p[2 * i];
     return vload(lanes);
 }
-/* p[2 * i] = v[i] for i < n; p[2 * i + 1] is not touched. */
 INLINE void vstore_even(real_t *p, int n, vec_t v) {
-#ifdef __AVX512F__
-    if (n == VL) {
-        vec_t lower = SHUFFLE(v, v, LOWER), upper = SHUFFLE(v, v, UPPER);
-#if BYTES_OF(REAL) == 8
-        _mm512_mask_storeu_pd(p, 0x55, (__m512d)lower);
-        _mm512_mask_storeu_pd(p + VL, 0x55, (__m512d)upper);
-#else
-        _mm512_mask_storeu_ps(p, 0x5555, (__m512)lower);
-        _mm512_mask_storeu_ps(p + VL, 0x5555, (__m512)upper);
-#endif
-        return;
-    }
-#endif
     for (int i = 0; i < n; i++) p[2 * i] = v[i];
 }
+#endif
 INLINE real_t vfirst(vec_t v) { return v[0]; }
 /* The largest lane, where none is NaN. */
 INLINE real_t vmax_lane(vec_t v) {

@@ -234,6 +234,18 @@ cdef inline void copy_over(const real_t *src, real_t *dst, index_t n) noexcept n
         i += VL
 
 
+cdef void copy_lanes(const real_t *src, index_t stride, index_t rows, index_t n, real_t *out,
+                     index_t ld) noexcept nogil:
+    """out[i * ld + j] = src[i * stride + j] for j < n, and nothing beside them."""
+    cdef lanes_t lanes
+    cdef index_t i, j = 0
+    while j < n:
+        lanes = vlanes(0, n - j)
+        for i in range(rows):
+            vstore_some(out + i * ld + j, lanes, vload_some(src + i * stride + j, lanes))
+        j += VL
+
+
 cdef void fill_im2col_rows(const void *matrix, index_t row, index_t rows, index_t col,
                            index_t cols, real_t *out, index_t ld) noexcept nogil:
     """NCHW. Row (c, t, r, s), column pixel: runs of pixels that are adjacent in the window."""
@@ -262,6 +274,13 @@ cdef void fill_im2col_rows(const void *matrix, index_t row, index_t rows, index_
             if tap == v.c.taps:
                 tap = 0
                 plane += v.channel_step
+        return
+    if v.direct and v.c.taps == 1:
+        left = 0
+        for k in range(runs):
+            copy_lanes(plane + v.taps[0] + starts[k], v.channel_step, rows, lengths[k], out + left,
+                       ld)
+            left += lengths[k]
         return
     for i in range(rows):
         src = plane + v.taps[tap]
