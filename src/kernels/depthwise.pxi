@@ -65,7 +65,7 @@ cdef void depthwise_plane(const conv_t *c, window_t *v, index_t task, index_t st
     cdef real_t sums[STREAMS * VL]
     cdef conv_t one = c[0]
     one.w = c.w + k // c.filters * c.w_group + k % c.filters * c.w_filter
-    pack_rows(&one, 0, weights)
+    pack_rows(&one, 0, 1, weights, 0)
     line = used = 0
     while line < lines:  # strips do not cross slices
         rows = min_index(strip, c.axis[1].n_out - line % c.axis[1].n_out)
