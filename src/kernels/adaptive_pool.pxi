@@ -56,6 +56,8 @@ cdef real_t sum_run(const real_t *x, index_t n) noexcept nogil:
         end = min_index(i + PIECE * 2 * VL, n)
         c = d = vzero()
         while i + 2 * VL <= end:
+            prefetch_ahead(x + i)
+            prefetch_ahead(x + i + VL)
             c = c + vload(x + i)
             d = d + vload(x + i + VL)
             i += 2 * VL
@@ -68,18 +70,28 @@ cdef real_t sum_run(const real_t *x, index_t n) noexcept nogil:
     return sum
 
 
-cdef vec_t sum_column(const real_t *x, index_t stride, index_t n) noexcept nogil:
-    """The sum of n vectors, `stride` elements apart."""
-    cdef vec_t sum = vzero(), piece
+cdef inline void sum_columns(const real_t *x, index_t stride, index_t n, int width, real_t factor,
+                             real_t *y) noexcept nogil:
+    """factor times the sums of n rows of `width` <= 4 vectors, `stride` elements apart."""
+    cdef vec_t sum[4]
+    cdef vec_t piece[4]
     cdef index_t i = 0, end
+    cdef int j
+    for j in range(width):
+        sum[j] = vzero()
     while i < n:
         end = min_index(i + PIECE, n)
-        piece = vzero()
+        for j in range(width):
+            piece[j] = vzero()
         while i < end:
-            piece = piece + vload(x + i * stride)
+            for j in range(width):
+                prefetch_ahead(x + i * stride + j * VL)
+                piece[j] = piece[j] + vload(x + i * stride + j * VL)
             i += 1
-        sum = sum + piece
-    return sum
+        for j in range(width):
+            sum[j] = sum[j] + piece[j]
+    for j in range(width):
+        vstore(y + j * VL, vsplat(factor) * sum[j])
 
 
 cdef void sum_cell(const real_t *x, index_t n, index_t inner, real_t factor,
@@ -90,9 +102,12 @@ cdef void sum_cell(const real_t *x, index_t n, index_t inner, real_t factor,
     if inner == 1:
         y[0] = factor * sum_run(x, n)
     elif inner >= VL:
+        while i + 4 * VL <= inner:
+            sum_columns(x + i, inner, n, 4, factor, y + i)
+            i += 4 * VL
         while i < inner:
             i = min_index(i, inner - VL)
-            vstore(y + i, vsplat(factor) * sum_column(x + i, inner, n))
+            sum_columns(x + i, inner, n, 1, factor, y + i)
             i += VL
     else:
         for i in range(inner):
@@ -134,10 +149,17 @@ cdef void sum_row_of_cells(const cells_t *c, index_t row, real_t *sum, real_t *p
                  1.0 / <double> (rows * (end - begin)), c.dst + (row * c.q[2] + q) * c.inner)
 
 
+cdef inline bint same_cells(const cells_t *c, index_t row) noexcept nogil:
+    """Whether row `row` of dx lies in the cells that the row before it lies in."""
+    cdef index_t h = row % c.n[1]
+    return (h > 0 and (h - 1) * c.q[1] // c.n[1] == h * c.q[1] // c.n[1]
+            and ceil_div(h * c.q[1], c.n[1]) == ceil_div((h + 1) * c.q[1], c.n[1]))
+
+
 cdef void spread_row_of_cells(const cells_t *c, index_t row, real_t *sum) noexcept nogil:
     """Row `row` of dx, counted over all planes. Cells that hold place i: i q/n to (i+1) q/n."""
     cdef index_t d = row // c.n[1] % c.n[0], h = row % c.n[1], plane = row // c.n[1] // c.n[0]
-    cdef index_t length = c.q[2] * c.inner, inner = c.inner, o, p, q, i, w
+    cdef index_t length = c.q[2] * c.inner, inner = c.inner, o, p, q, i, begin, end
     cdef const real_t *src
     cdef real_t *dst = c.dst + row * c.n[2] * inner
     cdef real_t factor
@@ -149,26 +171,65 @@ cdef void spread_row_of_cells(const cells_t *c, index_t row, real_t *sum) noexce
                                      * (cell_end(c, 1, p) - cell_begin(c, 1, p)))
             for i in range(length):
                 sum[i] = sum[i] + factor * src[i]
+    end = 0
     for q in range(c.q[2]):
-        factor = 1.0 / <double> (cell_end(c, 2, q) - cell_begin(c, 2, q))
+        begin = cell_begin(c, 2, q)
+        factor = 1.0 / <double> (cell_end(c, 2, q) - begin)
         for i in range(q * inner, (q + 1) * inner):
             sum[i] = sum[i] * factor
-    if length == 1:
-        fill_run(dst, c.n[2], sum[0])
+        for i in range(begin, end):  # held by the cell before it, too
+            add_run(sum + q * inner, inner, dst + i * inner)
+        begin = max_index(begin, end)
+        end = cell_end(c, 2, q)
+        repeat_pixel(sum + q * inner, inner, dst + begin * inner, end - begin)
+
+
+cdef void repeat_pixel(const real_t *pixel, index_t inner, real_t *dst, index_t n) noexcept nogil:
+    """n copies of a pixel side by side."""
+    cdef index_t i = 0, j
+    cdef vec_t v
+    if inner == 1:
+        v = vsplat(pixel[0])
+        while i + VL <= n:
+            prefetch_ahead(dst + i)
+            vstore(dst + i, v)
+            i += VL
+        for i in range(i, n):
+            dst[i] = pixel[0]
         return
-    for w in range(c.n[2]):
-        q = w * c.q[2] // c.n[2]
-        memcpy(dst + w * inner, sum + q * inner, inner * sizeof(real_t))
-        for q in range(q + 1, ceil_div((w + 1) * c.q[2], c.n[2])):
-            add_run(sum + q * inner, inner, dst + w * inner)
+    for i in range(n):
+        if inner < VL:
+            for j in range(inner):
+                dst[i * inner + j] = pixel[j]
+            continue
+        j = 0
+        while j < inner:
+            j = min_index(j, inner - VL)
+            prefetch_ahead(dst + i * inner + j)
+            vstore(dst + i * inner + j, vload(pixel + j))
+            j += VL
+
+
+cdef void copy_row(const real_t *src, real_t *dst, index_t n) noexcept nogil:
+    cdef index_t i = 0
+    if n < VL:
+        memcpy(dst, src, n * sizeof(real_t))
+        return
+    while i < n:
+        i = min_index(i, n - VL)
+        prefetch_ahead(dst + i)
+        vstore(dst + i, vload(src + i))
+        i += VL
 
 
 cdef void cells_part(const cells_t *c, bint backward, index_t rows, index_t part, index_t parts,
                      real_t *scratch) noexcept nogil:
-    cdef index_t row
+    cdef index_t begin = rows * part // parts, length = c.n[2] * c.inner, row
     flush_denormals()
-    for row in range(rows * part // parts, rows * (part + 1) // parts):
-        if backward:
+    for row in range(begin, rows * (part + 1) // parts):
+        if backward and row > begin and same_cells(c, row):
+            copy_row(c.dst + (row - 1) * length, c.dst + row * length, length)
+        elif backward:
             spread_row_of_cells(c, row, scratch)
         else:
             sum_row_of_cells(c, row, scratch, scratch + c.wide)

@@ -58,6 +58,10 @@ cdef extern from "simd.h" nogil:
     mask_t isplat(lane_t x)
     mask_t iselect(mask_t m, mask_t a, mask_t b)
     mask_t iequal(mask_t a, mask_t b)
+    mask_t imax(mask_t a, mask_t b)
+    mask_t iload32(const int32_t *p)
+    void istore32(int32_t *p, mask_t v)
+    void prefetch_ahead(const void *p)
     void vtranspose(const real_t *src, Py_ssize_t src_stride, real_t *dst, Py_ssize_t dst_stride)
     void prefetch_run(const real_t *p, Py_ssize_t n)
     void prefetch_for_write(const real_t *p, Py_ssize_t n)
@@ -105,6 +109,9 @@ include "depthwise_weight.pxi"
 include "winograd.pxi"
 include "winograd_weight.pxi"
 include "pool.pxi"
+include "pool_planes.pxi"
+include "pool_planes_indices.pxi"
+include "pool_planes_backward.pxi"
 include "pool_forward.pxi"
 include "pool_backward.pxi"
 include "adaptive_pool.pxi"

@@ -117,6 +117,14 @@ cdef inline void store_part_at(lane_t *y, mask_t v, index_t n) noexcept nogil:
 # Each function below writes y[0 ... length-1]. The last vector overlaps its neighbour; a run shorter
 # than a vector is read to a vector's end (its memory is ours then), and written so if there is room.
 
+cdef inline void prefetch_run_ahead(const real_t *src, const real_t *y) noexcept nogil:
+    """What four vectors of a source and of a result will be, soon."""
+    cdef int i
+    for i in range(4):
+        prefetch_ahead(src + i * VL)
+        prefetch_ahead(y + i * VL)
+
+
 cdef inline vec_t max_vector(const taps_t *taps, index_t i) noexcept nogil:
     cdef index_t t
     cdef vec_t best = vload(taps.src[0] + i)
@@ -142,6 +150,7 @@ cdef void max_taps(const taps_t *taps, index_t length, real_t *y, index_t room) 
             b = vmaxnan(b, vload(src + VL))
             c = vmaxnan(c, vload(src + 2 * VL))
             d = vmaxnan(d, vload(src + 3 * VL))
+        prefetch_run_ahead(src, y + i)
         vstore(y + i, a)
         vstore(y + i + VL, b)
         vstore(y + i + 2 * VL, c)
@@ -204,6 +213,12 @@ cdef void max_taps_at(const taps_t *taps, index_t pos, index_t length, real_t *y
             better = vbeats(v, b)
             b = vselect(better, v, b)
             b_at = iselect(better, iload(src_at + VL) + offset, b_at)
+        prefetch_ahead(src)
+        prefetch_ahead(src + VL)
+        prefetch_ahead(y + i)
+        prefetch_ahead(y + i + VL)
+        prefetch_ahead(at + i)
+        prefetch_ahead(at + i + VL)
         vstore(y + i, a)
         vstore(y + i + VL, b)
         istore(at + i, a_at + origin)
@@ -250,6 +265,7 @@ cdef void sum_taps(const taps_t *taps, index_t length, real_t *y, const real_t *
             b = b * vload(scale + i + VL)
             c = c * vload(scale + i + 2 * VL)
             d = d * vload(scale + i + 3 * VL)
+        prefetch_run_ahead(src, y + i)
         vstore(y + i, a)
         vstore(y + i + VL, b)
         vstore(y + i + 2 * VL, c)
@@ -286,6 +302,9 @@ cdef void match_taps(const taps_t *taps, index_t length, const lane_t *places, r
         if i + VL > length and length >= VL:
             i = length - VL
         a = match_vector(taps, taps.start + i, iload(places + i))
+        prefetch_ahead(taps.src[0] + taps.start + i)
+        prefetch_ahead(taps.at[0] + taps.start + i)
+        prefetch_ahead(y + i)
         if length >= VL or room >= VL:
             vstore(y + i, a)
         else:

@@ -331,12 +331,11 @@ cdef void backward_run(const backward_t *b, index_t work, char *memory, size_t p
         backward_part(b, part, parts, memory + part * per_thread)
 
 
-cdef int backward(backward_t *b, cnp.ndarray dy, cnp.ndarray dx, dims, int n_threads) except -1:
+cdef int backward(backward_t *b, cnp.ndarray dy, cnp.ndarray dx, int n_threads) except -1:
     cdef backward_scratch_t s
     cdef index_t work = max_index(cnp.PyArray_SIZE(dx), cnp.PyArray_SIZE(dy))
     cdef size_t per_thread
     cdef workspace_t workspace
-    set_pool(&b.g, dims, dy, dx)
     b.dy = pointer(dy)
     b.dy_end = b.dy + cnp.PyArray_SIZE(dy)
     b.dx = pointer(dx)
@@ -354,16 +353,31 @@ cdef int backward(backward_t *b, cnp.ndarray dy, cnp.ndarray dx, dims, int n_thr
 def max_pool_backward(cnp.ndarray dy, cnp.ndarray indices, cnp.ndarray dx, dims, int n_threads):
     """dx = the sum of dy over the windows that chose an element; indices are int32 or int64."""
     cdef backward_t b
+    cdef planes_t planes
+    set_pool(&planes.g, dims, dy, dx)
+    if planes_backward_kind(&planes.g) != NO_PLANES and cnp.PyArray_ITEMSIZE(indices) == 4:
+        planes.maximum = True
+        planes.indices = <int32_t *> cnp.PyArray_DATA(indices)
+        planes_backward(&planes, dy, dx, n_threads)
+        return
+    b.g = planes.g
     b.maximum = True
     b.indices = <const char *> cnp.PyArray_DATA(indices)
     b.index_size = cnp.PyArray_ITEMSIZE(indices)
-    backward(&b, dy, dx, dims, n_threads)
+    backward(&b, dy, dx, n_threads)
 
 
 def avg_pool_backward(cnp.ndarray dy, cnp.ndarray dx, dims, int n_threads):
     """dx = the sum of dy / divisor over the windows that hold an element."""
     cdef backward_t b
+    cdef planes_t planes
+    set_pool(&planes.g, dims, dy, dx)
+    if planes_backward_kind(&planes.g) != NO_PLANES:
+        planes.maximum = False
+        planes_backward(&planes, dy, dx, n_threads)
+        return
+    b.g = planes.g
     b.maximum = False
     b.indices = NULL
     b.index_size = 0
-    backward(&b, dy, dx, dims, n_threads)
+    backward(&b, dy, dx, n_threads)

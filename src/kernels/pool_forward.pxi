@@ -367,12 +367,11 @@ cdef void forward_run(const forward_t *f, index_t work, char *memory, size_t per
         forward_part(f, part, parts, memory + part * per_thread)
 
 
-cdef int forward(forward_t *f, cnp.ndarray x, cnp.ndarray y, dims, int n_threads) except -1:
+cdef int forward(forward_t *f, cnp.ndarray x, cnp.ndarray y, int n_threads) except -1:
     cdef forward_scratch_t s
     cdef index_t work = max_index(cnp.PyArray_SIZE(x), cnp.PyArray_SIZE(y))
     cdef size_t per_thread
     cdef workspace_t workspace
-    set_pool(&f.g, dims, x, y)
     f.x = pointer(x)
     f.x_end = f.x + cnp.PyArray_SIZE(x)
     f.y = pointer(y)
@@ -389,19 +388,39 @@ cdef int forward(forward_t *f, cnp.ndarray x, cnp.ndarray y, dims, int n_threads
 def max_pool(cnp.ndarray x, cnp.ndarray y, cnp.ndarray indices, dims, int n_threads):
     """y = the maximum of each window; indices (None, int32 or int64) = its place in the plane."""
     cdef forward_t f
+    cdef planes_t planes
+    set_pool(&planes.g, dims, x, y)
+    if indices is None and planes_kind(&planes.g) != NO_PLANES:
+        planes.maximum = True
+        planes_forward(&planes, x, y, n_threads)
+        return
+    if indices is not None and planes_locate_kind(&planes.g) != NO_PLANES:
+        if cnp.PyArray_ITEMSIZE(indices) == 4:
+            planes.maximum = True
+            planes.indices = <int32_t *> cnp.PyArray_DATA(indices)
+            planes_locate(&planes, x, y, n_threads)
+            return
+    f.g = planes.g
     f.maximum = True
     f.indices = NULL
     f.index_size = 0
     if indices is not None:
         f.indices = <char *> cnp.PyArray_DATA(indices)
         f.index_size = cnp.PyArray_ITEMSIZE(indices)
-    forward(&f, x, y, dims, n_threads)
+    forward(&f, x, y, n_threads)
 
 
 def avg_pool(cnp.ndarray x, cnp.ndarray y, dims, int n_threads):
     """y = the sum of each window over its divisor."""
     cdef forward_t f
+    cdef planes_t planes
+    set_pool(&planes.g, dims, x, y)
+    if planes_kind(&planes.g) != NO_PLANES:
+        planes.maximum = False
+        planes_forward(&planes, x, y, n_threads)
+        return
+    f.g = planes.g
     f.maximum = False
     f.indices = NULL
     f.index_size = 0
-    forward(&f, x, y, dims, n_threads)
+    forward(&f, x, y, n_threads)

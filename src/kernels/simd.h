@@ -126,6 +126,22 @@ INLINE void istore(lane_t *p, mask_t v) { *(unaligned_mask_t *)p = v; }
 INLINE mask_t isplat(lane_t x) { return (mask_t){0} + x; }
 INLINE mask_t iselect(mask_t m, mask_t a, mask_t b) { return (a & m) | (b & ~m); }
 INLINE mask_t iequal(mask_t a, mask_t b) { return (mask_t)(a == b); }
+INLINE mask_t imax(mask_t a, mask_t b) { return iselect((mask_t)(a > b), a, b); }
+/* The same to and from integers of 32 bits. */
+#if BYTES_OF(REAL) == 8
+typedef int32_t half_mask_t __attribute__((vector_size(VB / 2)));
+typedef int32_t unaligned_half_mask_t
+    __attribute__((vector_size(VB / 2), aligned(sizeof(int32_t)), may_alias));
+INLINE mask_t iload32(const int32_t *p) {
+    return __builtin_convertvector((half_mask_t)*(const unaligned_half_mask_t *)p, mask_t);
+}
+INLINE void istore32(int32_t *p, mask_t v) {
+    *(unaligned_half_mask_t *)p = __builtin_convertvector(v, half_mask_t);
+}
+#else
+INLINE mask_t iload32(const int32_t *p) { return iload(p); }
+INLINE void istore32(int32_t *p, mask_t v) { istore(p, v); }
+#endif
 /* Two vectors interleaved: the lower halves, the upper halves. */
 #if VB / BYTES_OF(REAL) == 16
 #define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -217,6 +233,8 @@ INLINE void vtranspose(const real_t *src, ptrdiff_t src_stride, real_t *dst, ptr
     for (int i = 0; i < VL; i++) vstore(dst + i * dst_stride, r[i]);
 }
 #endif
+/* What is a small page further on: hardware that follows a stream stops at the end of its page. */
+INLINE void prefetch_ahead(const void *p) { __builtin_prefetch((const char *)p + 4096, 0, 3); }
 /* Every cache line of n elements: to read it soon from L2, to write it soon. */
 INLINE void prefetch_run(const real_t *p, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += 64 / (int)sizeof(real_t)) __builtin_prefetch(p + i, 0, 2);

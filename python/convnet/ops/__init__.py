@@ -32,6 +32,14 @@ from convnet.ops.adaptive_pool import (
     global_avg_pool3d,
     global_avg_pool3d_backward,
 )
+from convnet.ops.avg_pool import (
+    avg_pool1d,
+    avg_pool1d_backward,
+    avg_pool2d,
+    avg_pool2d_backward,
+    avg_pool3d,
+    avg_pool3d_backward,
+)
 from convnet.ops.conv import (
     conv1d,
     conv1d_backward,
@@ -90,12 +98,6 @@ from convnet.ops.norm import (
     dropout_backward,
 )
 from convnet.ops.pool import (
-    avg_pool1d,
-    avg_pool1d_backward,
-    avg_pool2d,
-    avg_pool2d_backward,
-    avg_pool3d,
-    avg_pool3d_backward,
     max_pool1d,
     max_pool1d_backward,
     max_pool2d,

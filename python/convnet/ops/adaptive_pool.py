@@ -13,8 +13,8 @@ import numpy as np
 
 from convnet import backend
 from convnet.memory import empty
-from convnet.ops._arrays import as_array, check_rank, is_channels_last
-from convnet.ops.pool import input_array, input_shape, output_gradient
+from convnet.ops._arrays import as_array, check_rank
+from convnet.ops._windows import input_array, input_shape, output_gradient
 from convnet.shapes import LAYOUTS
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
@@ -23,6 +23,8 @@ OutputSize: TypeAlias = int | Sequence[int | None] | None
 def _output_size(output_size: OutputSize, in_size: tuple[int, ...]) -> tuple[int, ...]:
     rank = len(in_size)
     sizes = output_size
+    if type(sizes) is int and sizes > 0:
+        return (sizes,) * rank
     if sizes is None or hasattr(sizes, "__index__"):
         sizes = (sizes,) * rank
     try:
@@ -39,8 +41,12 @@ def _output_size(output_size: OutputSize, in_size: tuple[int, ...]) -> tuple[int
 
 def _pool(rank: int, x: Any, output_size: OutputSize) -> np.ndarray:
     x = input_array(x, rank)
-    shape = input_shape(x.shape, rank, "x")
-    y = empty((*shape[:2], *_output_size(output_size, shape[2:])), x.dtype, is_channels_last(x))
+    shape = x.shape
+    if 0 in shape[1:]:
+        input_shape(shape, rank, "x")  # says what is wrong
+    y = empty(
+        (*shape[:2], *_output_size(output_size, shape[2:])), x.dtype, not x.flags.c_contiguous
+    )
     if y.size:
         backend.active().adaptive_avg_pool(x, y)
     return y
@@ -57,7 +63,7 @@ def _pool_backward(
             raise ValueError(f"dy: expected at least 1 in each dimension, got shape {dy.shape}")
         out_size = dy.shape[2:]
     dy = output_gradient(dy, rank, (*shape[:2], *out_size))
-    dx = empty(shape, dy.dtype, is_channels_last(dy))
+    dx = empty(shape, dy.dtype, not dy.flags.c_contiguous)
     if dx.size:
         backend.active().adaptive_avg_pool_backward(dy, dx)
     return dx

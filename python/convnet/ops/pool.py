@@ -1,6 +1,7 @@
-"""Pooling over windows of 1, 2 or 3 spatial dimensions, and its gradients.
+"""Max pooling over windows of 1, 2 or 3 spatial dimensions, and its gradients.
 
-Adaptive and global pooling, whose windows follow from the output's size, are in adaptive_pool.py.
+Average pooling is in avg_pool.py; adaptive and global pooling, whose windows follow from the
+output's size, in adaptive_pool.py.
 
 N batch, C channels, D H W the input's extents, L the extent of a one-dimensional input, P Q (and O
 in three dimensions) the output's. All ranks run on one path.
@@ -20,73 +21,17 @@ do not fit.
 
 from collections.abc import Sequence
 from math import prod
-from operator import index
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from convnet import backend
 from convnet.memory import empty
-from convnet.ops._arrays import (
-    as_array,
-    check_rank,
-    check_shape,
-    dense,
-    is_channels_last,
-    same_format,
-)
-from convnet.shapes import LAYOUTS, PoolDims, pool_dims
-
-Ints: TypeAlias = int | Sequence[int]
-Padding: TypeAlias = int | str | Sequence[int] | Sequence[tuple[int, int]]
-
+from convnet.ops._arrays import check_shape, dense, same_format
+from convnet.ops._windows import Ints, Padding, input_array, input_shape, output_gradient, windows
+from convnet.shapes import PoolDims
 
 _INT32_PLACES = 2**31 - 1
-
-
-def input_array(x: Any, rank: int) -> np.ndarray:
-    x = as_array(x, "x")
-    check_rank(x, "x", rank + 2, LAYOUTS[rank])
-    return dense(x)
-
-
-def output_gradient(dy: Any, rank: int, shape: tuple[int, ...]) -> np.ndarray:
-    dy = as_array(dy, "dy")
-    check_rank(dy, "dy", rank + 2, LAYOUTS[rank])
-    check_shape(dy, "dy", shape, "like the pool's output")
-    return dense(dy)
-
-
-def input_shape(x_shape: Any, rank: int, name: str = "x_shape") -> tuple[int, ...]:
-    """The shape as a tuple of plain integers: the batch of at least 0, all others of at least 1."""
-    try:
-        shape = tuple(map(index, x_shape))
-    except TypeError:
-        raise TypeError(f"{name}: expected {rank + 2} integers, got {x_shape!r}") from None
-    if len(shape) != rank + 2 or shape[0] < 0 or min(shape[1:]) < 1:
-        raise ValueError(
-            f"{name}: expected {LAYOUTS[rank]} of at least 1 each (N: 0), got {x_shape!r}"
-        )
-    return shape
-
-
-def _out_shape(dims: PoolDims) -> tuple[int, ...]:
-    return (dims.batch, dims.channels, *dims.out_size)
-
-
-def _check_windows(dims: PoolDims) -> None:
-    """ValueError for a window whose dilated taps all fall into the padding: it has no maximum."""
-    for i, d in enumerate(dims.dilation):
-        if d == 1:
-            continue
-        n, m, low = dims.in_size[i], dims.kernel_size[i], dims.pad_low[i]
-        for start in range(-low, min(0, dims.out_size[i] * dims.stride[i] - low), dims.stride[i]):
-            first = start + -(start // d) * d
-            if first >= n or first > start + (m - 1) * d:
-                raise ValueError(
-                    f"padding: with kernel_size {dims.kernel_size} and dilation {dims.dilation} "
-                    f"the window at {start} of axis {i + 2} (extent {n}) holds padding only"
-                )
 
 
 def _check_span(dims: PoolDims) -> None:
@@ -112,9 +57,8 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     x = input_array(x, rank)
-    dims = pool_dims(x.shape, kernel_size, stride, padding, dilation, ceil_mode, rank=rank)
-    _check_windows(dims)
-    channels_last, shape = is_channels_last(x), _out_shape(dims)
+    dims, shape = windows(rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    channels_last = not x.flags.c_contiguous
     y = empty(shape, x.dtype, channels_last)
     indices = None
     if return_indices:
@@ -182,7 +126,7 @@ def max_pool3d(
 
 
 def _places(indices: Any, shape: tuple[int, ...], dims: PoolDims) -> np.ndarray:
-    """The checked indices of a max pool, as int32 or int64."""
+    """The checked indices of a max pool, as int32; as int64 where a plane needs that."""
     if type(indices) is not np.ndarray:
         if not hasattr(indices, "__dlpack__"):
             kind = f"{type(indices).__module__}.{type(indices).__qualname__}"
@@ -206,6 +150,8 @@ def _places(indices: Any, shape: tuple[int, ...], dims: PoolDims) -> np.ndarray:
             raise ValueError(
                 f"indices: expected places 0 to {places - 1} of a plane {dims.in_size}, got {wrong}"
             )
+    if places <= _INT32_PLACES and indices.dtype != np.int32:
+        indices = indices.astype(np.int32)
     return indices
 
 
@@ -221,12 +167,10 @@ def _max_pool_backward(
     ceil_mode: bool,
 ) -> np.ndarray:
     x_shape = input_shape(x_shape, rank)
-    dims = pool_dims(x_shape, kernel_size, stride, padding, dilation, ceil_mode, rank=rank)
-    _check_windows(dims)
-    shape = _out_shape(dims)
+    dims, shape = windows(rank, x_shape, kernel_size, stride, padding, dilation, ceil_mode)
     dy = output_gradient(dy, rank, shape)
     indices = same_format(_places(indices, shape, dims), dy)
-    dx = empty(x_shape, dy.dtype, is_channels_last(dy))
+    dx = empty(x_shape, dy.dtype, not dy.flags.c_contiguous)
     if dx.size:
         backend.active().max_pool_backward(dy, indices, dx, dims)
     return dx
@@ -290,175 +234,4 @@ def max_pool3d_backward(
     """
     return _max_pool_backward(
         3, dy, indices, x_shape, kernel_size, stride, padding, dilation, ceil_mode
-    )
-
-
-def _avg_pool(
-    rank: int,
-    x: Any,
-    kernel_size: Ints,
-    stride: Ints | None,
-    padding: Padding,
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
-) -> np.ndarray:
-    x = input_array(x, rank)
-    dims = pool_dims(
-        x.shape,
-        kernel_size,
-        stride,
-        padding,
-        1,
-        ceil_mode,
-        count_include_pad,
-        divisor_override,
-        rank=rank,
-    )
-    y = empty(_out_shape(dims), x.dtype, is_channels_last(x))
-    if y.size:
-        backend.active().avg_pool(x, y, dims)
-    return y
-
-
-def avg_pool1d(
-    x: Any,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> np.ndarray:
-    """y[n,c,p] = (sum over r of x[n, c, p*stride + r - pad]) / divisor.
-
-    x : (N, C, L)    ->    y : (N, C, P); see avg_pool2d.
-    """
-    return _avg_pool(
-        1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    )
-
-
-def avg_pool2d(
-    x: Any,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> np.ndarray:
-    """y[n,c,p,q] = (sum over r,s of x[n, c, p*stride + r - pad, ...]) / divisor.
-
-    x : (N, C, H, W)    ->    y : (N, C, P, Q)
-    divisor : divisor_override where given (a whole number, not 0); else how many elements the
-    window has in the image and, with count_include_pad, in its padding.
-    """
-    return _avg_pool(
-        2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    )
-
-
-def avg_pool3d(
-    x: Any,
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> np.ndarray:
-    """y[n,c,o,p,q] = (sum over t,r,s of x[n, c, o*stride + t - pad, ...]) / divisor.
-
-    x : (N, C, D, H, W)    ->    y : (N, C, O, P, Q); see avg_pool2d.
-    """
-    return _avg_pool(
-        3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    )
-
-
-def _avg_pool_backward(
-    rank: int,
-    dy: Any,
-    x_shape: Sequence[int],
-    kernel_size: Ints,
-    stride: Ints | None,
-    padding: Padding,
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
-) -> np.ndarray:
-    x_shape = input_shape(x_shape, rank)
-    dims = pool_dims(
-        x_shape,
-        kernel_size,
-        stride,
-        padding,
-        1,
-        ceil_mode,
-        count_include_pad,
-        divisor_override,
-        rank=rank,
-    )
-    dy = output_gradient(dy, rank, _out_shape(dims))
-    dx = empty(x_shape, dy.dtype, is_channels_last(dy))
-    if dx.size:
-        backend.active().avg_pool_backward(dy, dx, dims)
-    return dx
-
-
-def avg_pool1d_backward(
-    dy: Any,
-    x_shape: Sequence[int],
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> np.ndarray:
-    """dx[n,c,l] = sum of dy[n,c,p] / divisor[p] over the windows p that hold l.
-
-    dy : (N, C, P)    ->    dx : x_shape = (N, C, L); see avg_pool2d.
-    """
-    return _avg_pool_backward(
-        1, dy, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    )
-
-
-def avg_pool2d_backward(
-    dy: Any,
-    x_shape: Sequence[int],
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> np.ndarray:
-    """dx[n,c,h,w] = sum of dy[n,c,p,q] / divisor[p,q] over the windows p,q that hold h,w.
-
-    dy : (N, C, P, Q)    ->    dx : x_shape = (N, C, H, W); see avg_pool2d.
-    """
-    return _avg_pool_backward(
-        2, dy, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-    )
-
-
-def avg_pool3d_backward(
-    dy: Any,
-    x_shape: Sequence[int],
-    kernel_size: Ints,
-    stride: Ints | None = None,
-    padding: Padding = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> np.ndarray:
-    """dx[n,c,d,h,w] = sum of dy[n,c,o,p,q] / divisor[o,p,q] over the windows that hold d,h,w.
-
-    dy : (N, C, O, P, Q)    ->    dx : x_shape = (N, C, D, H, W); see avg_pool2d.
-    """
-    return _avg_pool_backward(
-        3, dy, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
