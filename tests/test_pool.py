@@ -206,7 +206,9 @@ def test_kernels_stay_within_their_arrays(channels: int, dtype: type, last: bool
             return memory, np.moveaxis(inner.reshape(n, *spatial, c), -1, 1)
         return memory, inner.reshape(shape)
 
-    for (k, s, p), w in product(((2, 2, 0), (3, 1, 1), (3, 2, 1), (5, 3, 2)), (5, 6, 16, 19, 35)):
+    for (k, s, p), w in product(
+        ((2, 2, 0), (3, 1, 1), (3, 2, 1), (3, 2, 0), (5, 3, 2)), (5, 6, 16, 19, 35)
+    ):
         x_shape = (2, channels, 6, w)
         dims = pool_dims(x_shape, k, s, p, 1, False)
         y_shape = (2, channels, *dims.out_size)
@@ -239,6 +241,19 @@ def test_gradients_are_the_adjoints() -> None:
         dy = rng.standard_normal(y.shape)
         dx = ops.avg_pool2d_backward(dy, x.shape, *args)
         assert np.vdot(dy, y) == pytest.approx(np.vdot(dx, x), rel=1e-12)
+
+
+def test_windows_are_checked_though_equal_ones_are_remembered() -> None:
+    """1 == True == 1.0, but only the first is a size."""
+    x = np.ones((1, 1, 4, 4), np.float32)
+    ops.max_pool2d(x, 1, 1)
+    for wrong in (True, 1.0):
+        with pytest.raises(TypeError, match="kernel_size"):
+            ops.max_pool2d(x, wrong, 1)
+        with pytest.raises(TypeError, match="stride"):
+            ops.max_pool2d(x, 1, wrong)
+    assert ops.max_pool2d(x, 3, 2, ceil_mode=False).shape == (1, 1, 1, 1)
+    assert ops.max_pool2d(x, 3, 2, ceil_mode=True).shape == (1, 1, 2, 2)
 
 
 def test_cases_hold_every_public_function() -> None:

@@ -355,11 +355,11 @@ def max_pool_backward(cnp.ndarray dy, cnp.ndarray indices, cnp.ndarray dx, dims,
     cdef backward_t b
     cdef planes_t planes
     set_pool(&planes.g, dims, dy, dx)
-    if planes_backward_kind(&planes.g) != NO_PLANES and cnp.PyArray_ITEMSIZE(indices) == 4:
+    if cnp.PyArray_ITEMSIZE(indices) == 4:
         planes.maximum = True
         planes.indices = <int32_t *> cnp.PyArray_DATA(indices)
-        planes_backward(&planes, dy, dx, n_threads)
-        return
+        if special_backward(&planes, dy, dx, n_threads):
+            return
     b.g = planes.g
     b.maximum = True
     b.indices = <const char *> cnp.PyArray_DATA(indices)
@@ -372,9 +372,9 @@ def avg_pool_backward(cnp.ndarray dy, cnp.ndarray dx, dims, int n_threads):
     cdef backward_t b
     cdef planes_t planes
     set_pool(&planes.g, dims, dy, dx)
-    if planes_backward_kind(&planes.g) != NO_PLANES:
-        planes.maximum = False
-        planes_backward(&planes, dy, dx, n_threads)
+    planes.maximum = False
+    planes.indices = NULL
+    if special_backward(&planes, dy, dx, n_threads):
         return
     b.g = planes.g
     b.maximum = False

@@ -13,21 +13,6 @@
 cdef enum:
     TAPS_AT_ONCE = 64     # more taps than these go by way of reduced rows as well
 
-cdef struct forward_t:
-    pool_t g
-    const real_t *x
-    const real_t *x_end
-    real_t *y
-    char *indices
-    int index_size        # 0: no indices
-    bint maximum
-    bint shared
-    index_t strip         # windows along a row at once
-    index_t phase         # elements from one phase of a spread row to the next
-    index_t flat          # elements of a strip's results
-    index_t rows          # rows of a strip that are kept: spread, or reduced
-    index_t ring          # of them, for each tap along the first axis: a power of two if shared
-
 cdef struct forward_scratch_t:
     real_t *spread
     real_t *reduced
@@ -376,6 +361,10 @@ cdef int forward(forward_t *f, cnp.ndarray x, cnp.ndarray y, int n_threads) exce
     f.x_end = f.x + cnp.PyArray_SIZE(x)
     f.y = pointer(y)
     plan_forward(f)
+    if is_huge(f):
+        with nogil:
+            plain_run(f, work, n_threads)
+        return 0
     n_threads = threads_for(work, n_threads)
     per_thread = lay_out_forward(f, <char *> NULL, &s) - <char *> NULL
     workspace = acquire(per_thread * n_threads)

@@ -84,7 +84,8 @@ cdef inline void unpool_pairs(bint maximum, const real_t *dy, const int32_t *at,
         dx[width - 1] = dx[2 * width - 1] = 0
 
 
-cdef inline void unpool_pairs_rows(const planes_t *f, bint maximum, index_t row, index_t end) noexcept nogil:
+cdef inline void unpool_pairs_rows(const planes_t *f, bint maximum, index_t row,
+                                   index_t end) noexcept nogil:
     """The rows of dx that belong to output rows row ... end - 1, counted over all planes."""
     cdef const pool_t *g = &f.g
     cdef index_t p = row % g.q[1], slice = row // g.q[1], o = slice % g.q[0], rest, i, at
@@ -202,7 +203,7 @@ cdef inline void weigh_rows(const real_t *dy, index_t rows, index_t n, const rea
 
 cdef inline void sum_held(const planes_t *f, const real_t *dy, index_t h, const real_t *weight,
                           const real_t *scale, real_t *out) noexcept nogil:
-    """Row h of dx before it is spread along: the rows of windows at dy that hold it, over their divisors."""
+    """Row h of dx before it is spread along: the rows at dy that hold it, over their divisors."""
     cdef const pool_t *g = &f.g
     cdef index_t first = first_held(g, h), rows = last_held(g, h) - first + 1
     weight = weight + first
@@ -321,17 +322,23 @@ cdef void planes_backward_part(const planes_t *f, index_t part, index_t parts,
             spread_rows(f, False, 2, 0, row, end, memory)
 
 
-cdef int planes_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_threads) except -1:
-    """dx from dy (and indices), for windows that planes_backward_kind knows."""
+cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_threads) except -1:
+    """Whether one of the special kernels was there to make dx from dy (and indices)."""
     cdef const pool_t *g = &f.g
+    cdef index_t work = max_index(cnp.PyArray_SIZE(dx), cnp.PyArray_SIZE(dy))
     f.src = pointer(dy)
     f.src_end = f.src + cnp.PyArray_SIZE(dy)
     f.dst = pointer(dx)
+    if pixels_backward(g):
+        run_planes(f, gather_pixels_part, work, g.q[1] + g.q[2], n_threads)
+        return True
+    if planes_backward_kind(g) == NO_PLANES:
+        return False
     set_band(f, max_index(g.q[2], ceil_div(g.n[2], g.s[2])) + 4)
     f.held = f.band
     if f.maximum:
         f.band = max_index(f.band // (2 if g.s[1] == 1 else 1), 1)
         f.held = min_index((f.band - 1) // g.s[1] + ceil_div(g.k[1], g.s[1]) + 1, g.q[1])
-    run_planes(f, planes_backward_part, max_index(cnp.PyArray_SIZE(dx), cnp.PyArray_SIZE(dy)),
+    run_planes(f, planes_backward_part, work,
                f.held * f.width * (2 if f.maximum else 1) + padded(g.q[2]) + VL + g.q[1], n_threads)
-    return 0
+    return True

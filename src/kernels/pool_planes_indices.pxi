@@ -2,8 +2,9 @@
 #
 #   x row, edged with -inf --along--> its maxima and their columns --down, over rows of those--> y, indices
 #
-# Along comes first here: it is the order that finds the first maximum in row-major order (and the last NaN) by
-# comparing values alone. A row goes along once for a band of output rows. 2x2 by 2 in registers at once.
+# Along comes first here: it is the order that finds the first maximum in row-major order (and the
+# last NaN) by comparing values alone. A row goes along once for a band of output rows; 2x2 by 2 is
+# done in registers at once.
 
 
 cdef inline void store_places(int32_t *indices, mask_t at, index_t n, bint whole) noexcept nogil:
@@ -25,7 +26,8 @@ cdef inline void beat(vec_t *best, mask_t *at, vec_t v, mask_t v_at) noexcept no
 
 
 cdef inline void locate_pairs(const real_t *x, index_t below, index_t n, lane_t place, mask_t steps,
-                              real_t *y, int32_t *indices, index_t room, const real_t *x_end) noexcept nogil:
+                              real_t *y, int32_t *indices, index_t room,
+                              const real_t *x_end) noexcept nogil:
     """n windows of 2x2; `place` is the first one's, the second row `below` elements on."""
     cdef real_t few[4 * VL]
     cdef const real_t *src
@@ -157,9 +159,8 @@ cdef inline void locate_rows(const planes_t *f, index_t k, index_t s, index_t ro
         p = row % g.q[1]
         count = min_index(min_index(f.band, end - row), g.q[1] - p)
         source = source_slice(f, slice)
-        rows_inside(g, p, &begin)
-        rows = rows_inside(g, p + count - 1, &after)
-        after += (rows - 1) * g.d[1] + 1
+        begin = max_index(p * g.s[1] - g.p[1], 0)
+        after = min_index((p + count - 1) * g.s[1] - g.p[1] + extent(g, 1), g.n[1])
         for h in range(begin, after):
             i = (h - begin) * f.width + f.left
             reduce_down(True, f.src + source + h * width, 1, 0, width, edge, memory + i)
@@ -167,7 +168,7 @@ cdef inline void locate_rows(const planes_t *f, index_t k, index_t s, index_t ro
             i = (h - begin) * f.width
             locate_along(k, s, memory + i + f.left - g.p[2], columns, g.q[2], best + i, at + i)
         for i in range(count):
-            rows = rows_inside(g, p + i, &h)
+            rows = taps_inside(g, 1, p + i, &h)
             place = <lane_t> (source % plane + h * width)
             h = (h - begin) * f.width
             if rows == 3:

@@ -114,7 +114,20 @@ INLINE vec_t vselect_less(vec_t a, vec_t b, vec_t p, vec_t q) { return vselect(a
 /* Maxima in which NaN wins, of values that come in order: v takes best's place where it is larger or
  * NaN, so that the first maximum stays, and the last NaN. */
 INLINE mask_t vbeats(vec_t v, vec_t best) { return (v > best) | (v != v); }
+#if defined(__AVX512F__) && BYTES_OF(REAL) == 8
+/* Two instructions instead of three: a NaN in best comes out of the maximum, one in v replaces it. */
+INLINE vec_t vmaxnan(vec_t best, vec_t v) {
+    __m512d larger = _mm512_max_pd((__m512d)v, (__m512d)best);
+    return (vec_t)_mm512_fixupimm_pd(larger, (__m512d)v, _mm512_set1_epi64(0x11), 0);
+}
+#elif defined(__AVX512F__)
+INLINE vec_t vmaxnan(vec_t best, vec_t v) {
+    __m512 larger = _mm512_max_ps((__m512)v, (__m512)best);
+    return (vec_t)_mm512_fixupimm_ps(larger, (__m512)v, _mm512_set1_epi32(0x11), 0);
+}
+#else
 INLINE vec_t vmaxnan(vec_t best, vec_t v) { return vselect(v != v, v, vmax(best, v)); }
+#endif
 /* max(x, 0) that lets NaN through. */
 INLINE vec_t vrelu(vec_t x) { return vselect_less(x, vzero(), vzero(), x); }
 INLINE real_t relu1(real_t x) { return x < 0 ? 0 : x; }

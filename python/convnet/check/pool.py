@@ -157,10 +157,21 @@ _DILATED: list[tuple[str, dict[str, Any]]] = [
 ]
 _PLANAR: list[tuple[str, dict[str, Any]]] = [
     ("3x2/2x1", {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0)}),
+    ("5x3/3x2", {"kernel_size": (5, 3), "stride": (3, 2), "padding": (2, 1)}),
+    ("1x3/2x1", {"kernel_size": (1, 3), "stride": (2, 1), "padding": (0, 2)}),
+    ("4x2/1x2", {"kernel_size": (4, 2), "stride": (1, 2), "padding": (3, 0)}),
+    ("3x3/1x2 pad 2", {"kernel_size": 3, "stride": (1, 2), "padding": 2}),
     ("2x3/1x3 asymmetric", {"kernel_size": (2, 3), "stride": (1, 3), "padding": ((0, 1), (2, 0))}),
 ]
 _PLANAR_DILATED: list[tuple[str, dict[str, Any]]] = [
     ("3x2 dilation 1x2", {"kernel_size": (3, 2), "stride": 1, "dilation": (1, 2)}),
+    ("3x3 dilation 2x1", {"kernel_size": 3, "stride": 1, "padding": (3, 1), "dilation": (2, 1)}),
+]
+# Slices of a volume, pooled one by one.
+_SLICES: list[tuple[str, dict[str, Any]]] = [
+    ("1x2x2", {"kernel_size": (1, 2, 2)}),
+    ("1x3x3/2x1x1", {"kernel_size": (1, 3, 3), "stride": (2, 1, 1), "padding": (0, 1, 1)}),
+    ("1x3x3/1x2x2", {"kernel_size": (1, 3, 3), "stride": (1, 2, 2), "padding": (0, 1, 1)}),
 ]
 _COUNTS: list[tuple[str, dict[str, Any]]] = [
     ("not counting", {"count_include_pad": False}),
@@ -194,9 +205,13 @@ def _cases(
             for c in (3, 17):
                 add(rank, f"{id} C{c}", (2, c, *extent), window, quick=rank == 2 and c == 3)
     shared, separate = windows[3], windows[0]
-    for (id, window), w in product((shared, separate), _WIDTHS):
+    for (id, window), w in product(windows[:4], _WIDTHS):
         if w >= window["kernel_size"]:
             add(2, f"{id} W{w}", (2, 3, 4, w), window, quick=False)
+    for (id, window), (h, w) in product(windows[:4], ((45, 19), (70, 6), (7, 300))):
+        add(2, f"{id} {h}x{w}", (2, 3, h, w), window, quick=w == 19)
+    for (id, window), c in product(_SLICES, (3, 17)):
+        add(3, f"{id} C{c}", (2, c, 3, 9, 20), window, quick=False)
     for (id, window), c in product((shared, separate, windows[1]), _CHANNELS):
         add(2, f"{id} C{c}", (2, c, 6, 7), window, quick=c in (5, 16))
     for id, window in (shared, separate):
@@ -258,6 +273,25 @@ CASES = [
     ),
     *_cases("max_pool_backward", _WINDOWS + _DILATED, _with_indices, {}),
     *_planar("max_pool2d_backward", _PLANAR + _PLANAR_DILATED, _with_indices, {}),
+    # More rows or taps than the kernels keep.
+    *(
+        Case(op, what, {"x": Array(shape), "kernel_size": kernel, "stride": 1, **extra}, prepare)
+        for what, shape, kernel in (
+            ("5000 rows", (2, 2, 5002, 2), (5000, 1)),
+            ("5000 rows and columns", (1, 2, 5000, 3), (5000, 3)),
+        )
+        for op, extra, prepare in (
+            ("max_pool2d", {}, _halves),
+            ("max_pool2d", _INDICES, _halves),
+            ("avg_pool2d", {}, None),
+        )
+    ),
+    Case(
+        "max_pool1d",
+        "16400 taps",
+        {"x": Array((1, 2, 16402)), "kernel_size": 16400, "padding": 1, "stride": 1, **_INDICES},
+        _halves,
+    ),
     *_cases("avg_pool", _WINDOWS, None, {}),
     *_planar("avg_pool2d", _PLANAR, None, {}),
     *_counted("", None),
