@@ -277,7 +277,7 @@ ctypedef void (*planes_part_t)(const planes_t *f, index_t part, index_t parts,
                                real_t *memory) noexcept nogil
 
 
-cdef void planes_run(const planes_t *f, planes_part_t function, index_t work, real_t *memory,
+cdef void pooled_run(const planes_t *f, planes_part_t function, index_t work, real_t *memory,
                      size_t per_thread, int n_threads) noexcept nogil:
     cdef int parts = threads_for(work, n_threads), part
     if parts == 1:
@@ -295,7 +295,7 @@ cdef int run_planes(const planes_t *f, planes_part_t function, index_t work, siz
     per_thread = padded(per_thread) + 4 * VL
     workspace = acquire(per_thread * n_threads * sizeof(real_t))
     with nogil:
-        planes_run(f, function, work, <real_t *> workspace.data, per_thread, n_threads)
+        pooled_run(f, function, work, <real_t *> workspace.data, per_thread, n_threads)
     release(workspace)
     return 0
 
