@@ -1,6 +1,9 @@
 # Depthwise convolution: one input channel a group. A product would have a single row to work with
 # (1/14 of the engine's speed), and memory is the limit anyway, so it is computed directly.
 #
+# 3x3 and 5x5 in NCHW and 3x3 channels-last have kernels of their own (depthwise_planes.pxi,
+# depthwise_pixels.pxi). Here is what computes the rest: other kernels, dilation, 3-D, a few channels.
+#
 # NCHW: a plane at a time, in strips of rows whose window (window.pxi) fits in L1, so that every tap of
 # a vector of outputs is one unaligned load. Four vectors of outputs go through the taps together,
 # wherever they lie: narrow images take them from several rows.

@@ -99,11 +99,11 @@ cdef inline void pixel_block(const conv_t *c, const int taps_h, const int taps_w
 
 
 cdef inline void pixel_rows(const conv_t *c, const int taps_h, const int taps_w, const int step,
-                            const int rows, index_t n, index_t p, const real_t *weights,
-                            const real_t *zeros) noexcept nogil:
-    """Output rows p ... p + rows - 1 of image n. zeros: a row of x."""
+                            const int rows, index_t n, index_t p, index_t first, index_t end,
+                            const real_t *weights, const real_t *zeros) noexcept nogil:
+    """Outputs first <= q < end of rows p ... p + rows - 1 of image n. zeros: a row of x."""
     cdef const axis_t *w = &c.axis[2]
-    cdef index_t q = 0, at, h
+    cdef index_t q = min_index(first, w.n_out - PIXELS), at, h
     cdef const real_t *x[4]
     cdef real_t *y
     cdef bint left, right, last = right_of(w) == 1
@@ -125,38 +125,50 @@ cdef inline void pixel_rows(const conv_t *c, const int taps_h, const int taps_w,
             pixel_block(c, taps_h, taps_w, step, rows, False, True, x, at, weights, y)
         else:
             pixel_block(c, taps_h, taps_w, step, rows, False, False, x, at, weights, y)
-        if q + PIXELS == w.n_out:
+        if q + PIXELS >= min_index(end, w.n_out):
             return
         q = min_index(q + PIXELS, w.n_out - PIXELS)
 
 
-cdef void pixels_task(const conv_t *c, int phases, index_t task, const real_t *weights,
+cdef void pixels_task(const conv_t *c, index_t task, const real_t *weights,
                       const real_t *zeros) noexcept nogil:
-    """Two rows of outputs of every phase (a forward convolution is one phase)."""
+    """Two rows of outputs."""
     cdef index_t pairs = ceil_div(c.axis[1].n_out, 2), n = task // pairs, p = task % pairs * 2
-    cdef int phase
-    cdef index_t row, rows
+    cdef index_t end = c.axis[2].n_out, last = min_index(c.axis[1].n_out, p + 2)
     flush_denormals()
-    for phase in range(phases):
-        rows = min_index(2, c.axis[1].n_out - p)
-        if c.axis[1].taps == 3 and c.axis[1].step == 1 and rows == 2:
-            pixel_rows(c, 3, 3, 1, 2, n, p, weights, zeros)
-        else:
-            for row in range(p, p + rows):
-                if c.axis[1].taps == 3 and c.axis[1].step == 1:
-                    pixel_rows(c, 3, 3, 1, 1, n, row, weights, zeros)
-                elif c.axis[1].taps == 3:
-                    pixel_rows(c, 3, 3, 2, 1, n, row, weights, zeros)
-                elif c.axis[1].taps == 2 and c.axis[2].taps == 2:
-                    pixel_rows(c, 2, 2, 1, 1, n, row, weights, zeros)
-                elif c.axis[1].taps == 2:
-                    pixel_rows(c, 2, 1, 1, 1, n, row, weights, zeros)
-                elif c.axis[2].taps == 2:
-                    pixel_rows(c, 1, 2, 1, 1, n, row, weights, zeros)
+    if c.axis[1].step == 1 and p + 2 == last:
+        pixel_rows(c, 3, 3, 1, 2, n, p, 0, end, weights, zeros)
+    elif c.axis[1].step == 1:
+        pixel_rows(c, 3, 3, 1, 1, n, p, 0, end, weights, zeros)
+    else:
+        for p in range(p, last):
+            pixel_rows(c, 3, 3, 2, 1, n, p, 0, end, weights, zeros)
+
+
+cdef void pixel_phases_task(const conv_t *c, int phases, index_t task, const real_t *weights,
+                            const real_t *zeros) noexcept nogil:
+    """One row of outputs of every phase, PIXELS by PIXELS, so that lines of dx are written once."""
+    cdef index_t n = task // c.axis[1].n_out, p = task % c.axis[1].n_out, q = 0, end
+    cdef const conv_t *one
+    cdef const real_t *w
+    cdef int phase
+    flush_denormals()
+    while q < c.axis[2].n_out:
+        w = weights
+        end = q + PIXELS
+        for phase in range(phases):
+            one = &c[phase]
+            if p < one.axis[1].n_out and q < one.axis[2].n_out:
+                if one.axis[1].taps == 2 and one.axis[2].taps == 2:
+                    pixel_rows(one, 2, 2, 1, 1, n, p, q, end, w, zeros)
+                elif one.axis[1].taps == 2:
+                    pixel_rows(one, 2, 1, 1, 1, n, p, q, end, w, zeros)
+                elif one.axis[2].taps == 2:
+                    pixel_rows(one, 1, 2, 1, 1, n, p, q, end, w, zeros)
                 else:
-                    pixel_rows(c, 1, 1, 1, 1, n, row, weights, zeros)
-        weights += c.taps * c.groups
-        c += 1
+                    pixel_rows(one, 1, 1, 1, 1, n, p, q, end, w, zeros)
+            w += one.taps * c.groups
+        q += PIXELS
 
 
 cdef void pack_taps(const conv_t *c, real_t *out) noexcept nogil:
@@ -178,7 +190,8 @@ cdef inline index_t pixels_scratch(const conv_t *c) noexcept nogil:
 
 cdef void pixels_run(const conv_t *c, int phases, real_t *scratch, int threads) noexcept nogil:
     """c: the convolutions of all phases, the first no smaller than the others."""
-    cdef index_t tasks = c.batch * ceil_div(c.axis[1].n_out, 2), task
+    cdef bint pairs = c.axis[1].taps == 3
+    cdef index_t tasks = c.batch * ceil_div(c.axis[1].n_out, 2 if pairs else 1), task
     cdef real_t *zeros = scratch + padded(9 * c.groups)
     cdef real_t *weights = scratch
     cdef int phase
@@ -189,7 +202,13 @@ cdef void pixels_run(const conv_t *c, int phases, real_t *scratch, int threads) 
         weights += c[phase].taps * c.groups
     if threads == 1:
         for task in range(tasks):
-            pixels_task(c, phases, task, scratch, zeros)
+            if pairs:
+                pixels_task(c, task, scratch, zeros)
+            else:
+                pixel_phases_task(c, phases, task, scratch, zeros)
+    elif pairs:
+        for task in prange(tasks, num_threads=threads, schedule="static"):
+            pixels_task(c, task, scratch, zeros)
     else:
         for task in prange(tasks, num_threads=threads, schedule="static"):
-            pixels_task(c, phases, task, scratch, zeros)
+            pixel_phases_task(c, phases, task, scratch, zeros)

@@ -7,7 +7,7 @@
 
 cdef enum:
     STRIP_PIXELS = 64   # of a strip, at least: between loading and storing the sums
-    BLOCK_VECTORS = 4   # of channels, of a task
+    BLOCK_VECTORS = 16  # of channels, of a task
 
 
 cdef bint weight_pixels_fit(const conv_t *c) noexcept nogil:

@@ -81,6 +81,25 @@ def depthwise_weight_grad(
     n_threads: int,
 ) -> None: ...
 
+# direct
+def direct(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    dims: ConvDims,
+    activation: str | None,
+    n_threads: int,
+) -> None: ...
+def direct_input_grad(
+    dy: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    dx: np.ndarray,
+    dims: ConvDims,
+    n_threads: int,
+) -> None: ...
+
 # winograd
 def winograd(
     x: np.ndarray,

@@ -29,6 +29,25 @@ def _is_depthwise(dims: ConvDims, channels_last: bool, gradient: str | None) -> 
     return dims.out_channels == dims.groups or not (channels_last or gradient == "input")
 
 
+def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
+    """Few channels: im2col of 1 to 4 of them costs as much to copy as to multiply.
+
+    The NCHW kernels have vectors along rows, and strides of 1 and 2.
+    """
+    if gradient == "weight" or dims.in_channels > 4 or len(dims.kernel_size) > 2:
+        return False
+    if prod(dims.kernel_size) == 1 or max(dims.dilation) > 1:
+        return False
+    if channels_last:
+        return True
+    return (
+        max(dims.stride) <= 2
+        and max(dims.kernel_size) <= 16
+        and all(k >= s for k, s in zip(dims.kernel_size, dims.stride, strict=True))
+        and dims.out_size[-1] >= 8
+    )
+
+
 def _pays_winograd(dims: ConvDims) -> bool:
     """bench/algorithms.py, 4 to 56 wide: 1.1 to 5 times implicit GEMM from 8 x 16 channels on.
 
@@ -47,11 +66,13 @@ def conv_algorithm(
 ) -> str:
     """The algorithm of a convolution, or of one of its gradients ("input", "weight").
 
-    "depthwise", "winograd_4x4_3x3" or "winograd_2x2_5x5" (float32 only, and not at
-    set_precision("highest")), else "implicit_gemm".
+    "depthwise", "direct" (few channels), "winograd_4x4_3x3" or "winograd_2x2_5x5" (float32 only,
+    and not at set_precision("highest")), else "implicit_gemm".
     """
     if dims.groups > 1:
         return "depthwise" if _is_depthwise(dims, channels_last, gradient) else "implicit_gemm"
+    if _is_direct(dims, channels_last, gradient):
+        return "direct"
     if (
         dims.kernel_size in _WINOGRAD
         and dtype == _F32

@@ -118,7 +118,7 @@ def _kernel(table: dict[str, str], a: np.ndarray, b: np.ndarray, dims: ConvDims,
     """The kernel for arrays of the input's (a) and the output's (b) side of a convolution."""
     channels_last = not a.flags.c_contiguous
     algorithm = conv_algorithm(dims, channels_last, grad, a.dtype)
-    if algorithm == "depthwise" and b.flags.c_contiguous == channels_last:
+    if algorithm in ("depthwise", "direct") and b.flags.c_contiguous == channels_last:
         algorithm = "implicit_gemm"  # the direct kernels want one format
     return getattr(_kernels[a.dtype], table[algorithm])
 
@@ -126,6 +126,7 @@ def _kernel(table: dict[str, str], a: np.ndarray, b: np.ndarray, dims: ConvDims,
 _FORWARD = {
     "implicit_gemm": "conv",
     "depthwise": "depthwise",
+    "direct": "direct",
     "winograd_4x4_3x3": "winograd",
     "winograd_2x2_5x5": "winograd",
 }

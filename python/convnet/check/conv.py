@@ -164,6 +164,55 @@ GEOMETRIES: list[Geometry] = [
     _geometry(
         "depthwise 5x5 dilation 2", (2, 6, 12, 13), 6, (5, 5), padding=4, groups=6, dilation=2
     ),
+    # depthwise blocks: rows, columns and channels around them
+    *(
+        _geometry(
+            f"depthwise C{c} {h}x{w} {r}x{r} stride {s} pad {pad}",
+            (2, c, h, w),
+            c,
+            (r, r),
+            quick=c == 17,
+            padding=pad,
+            groups=c,
+            stride=s,
+        )
+        for c, h, w, r, s, pad in (
+            (17, 5, 4, 3, 1, 1),
+            (17, 4, 7, 3, 1, 1),
+            (33, 3, 8, 3, 1, 0),
+            (16, 2, 9, 3, 1, 1),
+            (17, 9, 9, 3, 2, 1),
+            (16, 8, 14, 3, 2, 1),
+            (18, 10, 11, 3, 2, 0),
+            (16, 7, 15, 3, 2, "same"),
+            (3, 7, 18, 5, 1, 2),
+            (3, 9, 35, 5, 2, 2),
+            (3, 3, 50, 3, 2, 1),
+            (2, 11, 66, 3, 2, "same"),
+        )
+    ),
+    # few channels: the same
+    *(
+        _geometry(
+            f"C{c} K{k} {h}x{w} {r}x{s} stride {stride} pad {pad}",
+            (2, c, h, w),
+            k,
+            (r, s),
+            quick=c == 3,
+            padding=pad,
+            stride=stride,
+        )
+        for c, k, h, w, r, s, stride, pad in (
+            (1, 6, 9, 18, 5, 5, 1, 2),
+            (1, 4, 17, 35, 5, 5, 2, 2),
+            (2, 5, 8, 33, 3, 3, 2, 1),
+            (3, 7, 10, 34, 3, 3, 2, 1),
+            (3, 33, 5, 40, 3, 3, 1, "same"),
+            (3, 9, 21, 38, 7, 7, 2, 3),
+            (4, 3, 70, 12, 2, 4, (1, 2), "same"),
+            (4, 18, 67, 15, 3, 1, (2, 1), 0),
+        )
+    ),
     _geometry(
         "depthwise stride 2 dilation 2",
         (2, 6, 9, 9),
