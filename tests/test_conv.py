@@ -40,8 +40,8 @@ def normal(*shape, dtype=np.float64, memory_format="nchw", seed=0):
 # A convolution for each kernel there is: (x, w, options, algorithm in float32)
 KERNELS = {
     "implicit GEMM": ((2, 5, 9, 19), (6, 5, 3, 3), {"padding": 1}, "implicit_gemm"),
-    "direct": ((2, 3, 9, 19), (5, 3, 3, 3), {"padding": 1}, "direct"),
-    "direct stride 2": ((2, 2, 9, 37), (6, 2, 5, 5), {"padding": 2, "stride": 2}, "direct"),
+    "few channels": ((2, 3, 9, 19), (5, 3, 3, 3), {"padding": 1}, "implicit_gemm"),
+    "few, stride 2": ((2, 2, 9, 37), (6, 2, 5, 5), {"padding": 2, "stride": 2}, "implicit_gemm"),
     "stride 2": ((2, 5, 9, 19), (17, 5, 3, 3), {"padding": 1, "stride": 2}, "implicit_gemm"),
     "1x1": ((2, 9, 5, 7), (18, 9, 1, 1), {}, "implicit_gemm"),
     "groups": ((2, 4, 9, 10), (6, 2, 3, 3), {"groups": 2, "padding": "full"}, "implicit_gemm"),

@@ -1,5 +1,5 @@
 # Few input channels: the entry points of direct_planes.pxi (NCHW) and direct_pixels.pxi
-# (channels-last). 1-D and 2-D, one group, no dilation; x and y in one format.
+# (channels-last). 2-D, one group, no dilation; x and y in one format.
 
 cdef int direct_threads(const conv_t *c, int n_threads) noexcept nogil:
     return threads_for(c.filters * c.batch * c.pixels * c.channels * c.taps // 16, n_threads)

@@ -32,16 +32,19 @@ def _is_depthwise(dims: ConvDims, channels_last: bool, gradient: str | None) -> 
 def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
     """Few channels: im2col of 1 to 4 of them costs as much to copy as to multiply.
 
-    The NCHW kernels have vectors along rows, and strides of 1 and 2.
+    Measured on the first layers of VGG, ResNet, MobileNet, CelebA and MNIST networks: input gradients
+    2 to 14 times implicit GEMM, forward 0.9 to 1.8 channels-last; 0.6 to 1.0 in NCHW, where it is
+    not used. The NCHW kernel has vectors along rows, and strides of 1 and 2.
     """
-    if gradient == "weight" or dims.in_channels > 4 or len(dims.kernel_size) > 2:
+    if gradient == "weight" or dims.in_channels > 4 or len(dims.kernel_size) != 2:
         return False
     if prod(dims.kernel_size) == 1 or max(dims.dilation) > 1:
         return False
     if channels_last:
         return True
     return (
-        max(dims.stride) <= 2
+        gradient == "input"
+        and max(dims.stride) <= 2
         and max(dims.kernel_size) <= 16
         and all(k >= s for k, s in zip(dims.kernel_size, dims.stride, strict=True))
         and dims.out_size[-1] >= 8
