@@ -32,9 +32,9 @@ def _is_depthwise(dims: ConvDims, channels_last: bool, gradient: str | None) -> 
 def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
     """Few channels: im2col of 1 to 4 of them costs as much to copy as to multiply.
 
-    Measured on the first layers of VGG, ResNet, MobileNet, CelebA and MNIST networks: input gradients
-    2 to 14 times implicit GEMM, forward 0.9 to 1.8 channels-last; 0.6 to 1.0 in NCHW, where it is
-    not used. The NCHW kernel has vectors along rows, and strides of 1 and 2.
+    Measured on the first layers of VGG, ResNet, MobileNet, CelebA and MNIST networks: input
+    gradients 1.5 to 14 times implicit GEMM, forward 1.0 to 1.8 channels-last; 0.6 to 1.0 in NCHW,
+    where it is not used. The NCHW kernel has vectors along rows, and strides of 1 and 2.
     """
     if gradient == "weight" or dims.in_channels > 4 or len(dims.kernel_size) != 2:
         return False
