@@ -85,8 +85,9 @@ cdef void direct_pixels_task(const conv_t *c, index_t task, const real_t *panels
     cdef const real_t *x
     cdef const real_t *bias = NULL
     cdef ahead_t nothing
-    nothing.b_rows = nothing.c_rows = nothing.b_stride = nothing.c_stride = 0
-    nothing.b = nothing.c = NULL
+    nothing.pieces = nothing.left = nothing.run = nothing.jump = 0
+    nothing.c_rows = nothing.c_stride = 0
+    nothing.next = nothing.c = NULL
     flush_denormals()
     for i in range(lines):
         h = p0 * c.axis[1].step + c.axis[1].offset + i
@@ -167,8 +168,9 @@ cdef void direct_gradient_task(const conv_t *c, index_t task, const real_t *pane
     cdef real_t *dx = c.x.data + n * c.x.n
     cdef const real_t *dy
     cdef ahead_t nothing
-    nothing.b_rows = nothing.c_rows = nothing.b_stride = nothing.c_stride = 0
-    nothing.b = nothing.c = NULL
+    nothing.pieces = nothing.left = nothing.run = nothing.jump = 0
+    nothing.c_rows = nothing.c_stride = 0
+    nothing.next = nothing.c = NULL
     flush_denormals()
     for i in range(h0 * c.x.at[1], h1 * c.x.at[1]):
         dx[i] = c.bias[i % c.channels] if c.bias != NULL else 0
