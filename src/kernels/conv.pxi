@@ -102,6 +102,29 @@ cdef void join_axes(conv_t *c) noexcept nogil:
         set_axis(&c.axis[i], 1, 1, 1, 1, 0, 1)
 
 
+cdef bint covers(const conv_t *c, cnp.ndarray x, cnp.ndarray w) noexcept:
+    """Whether the kernel is as large as the image, and w in x's order: one product of matrices."""
+    cdef int i
+    for i in range(3):
+        if c.axis[i].n_in != c.axis[i].taps or c.axis[i].n_out != 1 or c.axis[i].offset != 0 or (
+                c.axis[i].tap_step != 1 and c.axis[i].taps > 1):
+            return False
+    return c.groups == 1 and c.taps > 1 and is_channels_last(x) == is_channels_last(w)
+
+
+cdef void make_pixels(conv_t *c) noexcept:
+    """Of images that the kernel covers, pixels with a channel for each of their elements."""
+    cdef int i
+    c.channels *= c.taps
+    for i in range(3):
+        set_axis(&c.axis[i], 1, 1, 1, 1, 0, 1)
+        c.w_tap[i] = 0
+    c.x.channels_last = c.y.channels_last = True
+    c.x.c = c.y.c = c.w_channel = 1
+    c.x.at[2], c.y.at[2] = c.channels, c.filters
+    complete(c)
+
+
 cdef void set_forward(conv_t *c, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, named_dims):
     """The convolution that dims describe; x, w or y may be None."""
     cdef tuple dims = <tuple> named_dims  # a ConvDims: a tuple by another name
@@ -542,6 +565,8 @@ def conv(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, activ
     set_forward(&c, x, w, y, dims)
     c.bias = pointer(b)
     c.relu = activation is not None
+    if covers(&c, x, w):
+        make_pixels(&c)
     join_axes(&c)
     n_threads = conv_threads(&c, n_threads)
     packed = padded(weights_size(&c, filters_at_once(&c)))

@@ -108,6 +108,8 @@ def conv_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx
     cdef index_t packed = 0, per_thread = 0, phases = 1, phase
     cdef int i
     set_forward(&forward, dx, w, dy, dims)
+    if b is None and covers(&forward, dx, w):
+        make_pixels(&forward)
     forward.bias = pointer(b)
     n_threads = conv_threads(&forward, n_threads)
     for i in range(3):

@@ -247,6 +247,9 @@ def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray 
     g.filter, g.channel = weights.n, weights.c
     for i in range(3):
         g.at[i] = weights.at[i]
+    if covers(&g.conv, x, dw):
+        make_pixels(&g.conv)
+        g.channel = 1
     weight_grad_product(&g, &p)
     work = size * p.k
     n_threads = threads_for(work // 16, n_threads)

@@ -9,7 +9,7 @@ cdef inline void copy_run(const real_t *src, real_t *dst, index_t n) noexcept no
     """dst[:n] = src[:n], nothing beyond; the last vector overlaps the one before."""
     cdef index_t i = 0
     if n < VL:
-        memcpy(dst, src, n * sizeof(real_t))
+        copy_few(src, dst, n)
         return
     while i + VL <= n:
         vstore(dst + i, vload(src + i))

@@ -74,6 +74,7 @@ cdef extern from "simd.h" nogil:
     vec_t vscale(vec_t x, vec_t n)
     vec_t vsplit(vec_t x, vec_t *e)
     vec_t vload_first(const real_t *p, int n, vec_t rest)
+    void copy_few(const real_t *src, real_t *dst, Py_ssize_t n)
     void vstore_first(real_t *p, int n, vec_t v)
     lanes_t vlanes(Py_ssize_t begin, Py_ssize_t end)
     vec_t vload_some(const real_t *p, lanes_t lanes)

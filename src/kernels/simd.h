@@ -330,6 +330,14 @@ INLINE void vstore_first(real_t *p, int n, vec_t v) {
     for (int i = 0; i < n; i++) p[i] = lanes[i];
 }
 #endif
+/* Fewer elements than a vector has. */
+INLINE void copy_few(const real_t *src, real_t *dst, ptrdiff_t n) {
+#ifdef __AVX512F__
+    vstore_first(dst, (int)n, vload_first(src, (int)n, vzero()));
+#else
+    memcpy(dst, src, (size_t)n * sizeof(real_t));
+#endif
+}
 /* Some lanes of a vector in memory: the others are not read (they count as 0) and not written. */
 #if defined(__AVX512F__)
 typedef __typeof__(__builtin_choose_expr(VL == 8, (__mmask8)0, (__mmask16)0)) lanes_t;

@@ -277,6 +277,9 @@ GEOMETRIES: list[Geometry] = [
     # layers
     _geometry("LeNet first", (4, 1, 28, 28), 6, (5, 5), quick=True, padding=2),
     _geometry("LeNet second", (4, 6, 14, 14), 16, (5, 5)),
+    _geometry("LeNet third", (4, 16, 5, 5), 120, (5, 5)),
+    _geometry("kernel covers a row", (9, 5, 7), 6, (7,), quick=True),
+    _geometry("kernel covers a volume", (3, 2, 2, 3, 4), 9, (2, 3, 4), stride=2),
     _geometry("digits first", (4, 1, 28, 28), 32, (3, 3), padding=1),
     _geometry("digits second", (4, 32, 14, 14), 64, (3, 3), padding=1),
     _geometry("AlexNet first", (1, 3, 67, 67), 16, (11, 11), stride=4, padding=2),
