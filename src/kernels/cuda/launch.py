@@ -14,13 +14,15 @@
 
 A kernel is compiled for the one signature that it names, at its first launch, and cached on disk;
 what the tests compile for GPUs that are not there is what runs. Arguments are 1-D arrays
-(`float32[::1]`, from `flat`) and numbers; numbers are converted to the signature's types, in the
-simulator too. There is no None: give any array and a number that says not to read it.
+(`float32[::1]`, from `flat`), arrays first, then numbers and tuples of integers, which are
+converted to the signature's types, in the simulator too. There is no None: give any array and a
+number that says not to read it.
 
 On Numba's simulator (NUMBA_ENABLE_CUDASIM=1) arrays are NumPy's, and options of the compiler mean
 nothing.
 """
 
+import ctypes
 import functools
 import os
 from collections.abc import Callable
@@ -31,9 +33,13 @@ from numba import cuda, types
 from numba.core import sigutils
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+_STATIC_SHARED = 48 << 10  # bytes of shared memory that a launch may have without asking
 
 if SIMULATED:
     from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+else:
+    from cuda.core import LaunchConfig
+    from cuda.core import launch as _launch
 
 
 class Kernel:
@@ -60,9 +66,11 @@ class Kernel:
         self.max_registers = max_registers
         self.shared = shared
         self.options = options
+        self._loaded: dict[int, Any] = {}
 
     @functools.cached_property
     def dispatcher(self) -> Any:
+        """Numba's own object."""
         if SIMULATED:
             return cuda.jit(self.function)
         return cuda.jit(
@@ -71,6 +79,21 @@ class Kernel:
             max_registers=self.max_registers,
             **self.options,
         )(self.function)
+
+    @functools.cached_property
+    def convert(self) -> tuple[Callable[[Any], tuple[Any, ...]], ...]:
+        """For each argument, what makes the driver's parameters of it."""
+        return tuple(_parameters(t) for t in self.types)
+
+    def loaded(self, device: int) -> Any:
+        """The compiled kernel on a GPU: compiled, or read from the disk, at its first use there."""
+        kernel = self._loaded.get(device)
+        if kernel is None:
+            function = self.dispatcher.compile(self.types)._codelibrary.get_cufunc()
+            if self.shared > _STATIC_SHARED:
+                _allow_shared(function, self.shared)
+            kernel = self._loaded[device] = function.kernel
+        return kernel
 
     def __repr__(self) -> str:
         return f"<kernel {self.name} {self.signature}>"
@@ -102,30 +125,102 @@ def device(function: Callable[..., Any]) -> Any:
 
 
 def flat(a: Any) -> Any:
-    """The elements of a dense array as a 1-D argument of a kernel, in memory order; no copy."""
-    if type(a) is np.ndarray:
-        return a.transpose(np.argsort([-s for s in a.strides], kind="stable")).reshape(-1)
-    return a
+    """An array as a 1-D argument of a kernel: its memory from the first element to the last.
+
+    No copy. Of a dense array these are its elements in memory order; of any other, what its
+    strides count in. Strides are not negative.
+    """
+    if not SIMULATED:
+        return a
+    if type(a) is not np.ndarray:
+        a = a.host()
+    if a.flags.c_contiguous:
+        return a.reshape(-1)
+    return np.lib.stride_tricks.as_strided(a, (span(a),), (a.itemsize,))
+
+
+def span(a: Any) -> int:
+    """How many elements of memory there are from the first of an array to the last."""
+    if a.size == 0:
+        return 0
+    return 1 + sum((n - 1) * s // a.itemsize for n, s in zip(a.shape, a.strides, strict=True))
+
+
+def scratch(like: Any, shape: tuple[int, ...], dtype: Any = None) -> Any:
+    """Memory for a kernel's partial results, on the device of `like` and in its stream."""
+    dtype = like.dtype if dtype is None else np.dtype(dtype)
+    if type(like) is np.ndarray:
+        return np.empty(shape, dtype)
+    return like.scratch(shape, dtype)
 
 
 def launch(
     kernel: Kernel, grid: int | tuple[int, ...], block: int | tuple[int, ...], *arguments: Any
 ) -> None:
-    """Run a kernel on the current stream.
+    """Run a kernel on the stream of its first array.
 
     grid, block : blocks and threads of a block, as a number or (x, y[, z])
     """
     if SIMULATED:
         arguments = tuple(_simulated(t, a) for t, a in zip(kernel.types, arguments, strict=True))
-    kernel.dispatcher[grid, block, 0, kernel.shared](*arguments)
+        kernel.dispatcher[grid, block, 0, kernel.shared](*arguments)
+        return
+    parameters: list[Any] = []
+    for convert, argument in zip(kernel.convert, arguments, strict=True):
+        parameters += convert(argument)
+    first = arguments[0]  # kernels take their arrays first
+    config = _config(grid, block, kernel.shared)
+    _launch(first.stream, config, kernel.loaded(first.device), *parameters)
+
+
+@functools.lru_cache(4096)
+def _config(grid: Any, block: Any, shared: int) -> Any:
+    return LaunchConfig(grid=grid, block=block, shmem_size=shared)
+
+
+def _allow_shared(function: Any, size: int) -> None:
+    from cuda.bindings import driver
+
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (error,) = driver.cuKernelSetAttribute(
+        attribute, size, function.handle, int(cuda.get_current_device().id)
+    )
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"{size} bytes of shared memory a block: {error.name}")
+
+
+def _parameters(type_: Any) -> Callable[[Any], tuple[Any, ...]]:
+    """What turns an argument of a Numba type into the driver's parameters.
+
+    A 1-D array is Numba's structure: two pointers for its memory management (none here), the
+    number of elements, their size, the address, the shape and the stride.
+    """
+    if isinstance(type_, types.Array):
+        item = np.dtype(type_.dtype.name.replace("boolean", "bool")).itemsize
+
+        def array(a: Any) -> tuple[Any, ...]:
+            n = a.span
+            return 0, 0, n, item, a.ptr, n, item
+
+        return array
+    if isinstance(type_, types.UniTuple):
+        each = getattr(ctypes, f"c_{type_.dtype}")
+        return lambda values: tuple([each(v) for v in values])
+    name = {"float32": "float", "float64": "double"}.get(str(type_), str(type_))
+    scalar = getattr(ctypes, f"c_{name}")
+    return lambda value: (scalar(value),)
 
 
 def _simulated(type_: Any, argument: Any) -> Any:
     if isinstance(type_, types.Array):
-        assert argument.dtype == np.dtype(type_.dtype.name), (argument.dtype, type_)
+        wanted = np.dtype(type_.dtype.name.replace("boolean", "bool"))
+        assert argument.dtype == wanted, (argument.dtype, type_)
+        assert argument.ndim == 1, argument.shape
         return FakeCUDAArray(argument)
     if isinstance(type_, types.Float):
         return np.dtype(type_.name).type(argument)
+    if isinstance(type_, types.UniTuple):
+        return tuple(int(v) for v in argument)
     return int(argument)
 
 
