@@ -5,10 +5,16 @@ variable there is nothing to collect here.
 """
 
 import os
+import sys
 
 import pytest
 
 collect_ignore_glob = [] if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else ["test_*.py"]
+
+
+# A simulated block is so many Python threads that wait for one another; at the interpreter's own
+# interval of 5 ms they take more than twice as long.
+sys.setswitchinterval(1e-4)
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 from numba import config, cuda, types
-from numba.np.numpy_support import as_dtype
 
 VECTOR = {np.dtype(np.float32): 4, np.dtype(np.float64): 2, np.dtype(np.int32): 4}
 WARP = 32
 
 if not config.ENABLE_CUDASIM:
     from llvmlite import ir
+    from numba.cuda.cudadecl import Cuda_shared_array
     from numba.cuda.extending import intrinsic
 
     _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -176,9 +176,100 @@ if not config.ENABLE_CUDASIM:
     def lane_xor(value, mask):
         return cuda.shfl_xor_sync(0xFFFFFFFF, value, mask)
 
+    def _literal(*arguments: Any) -> list[int] | None:
+        """The values of constants, None where one is not known when the kernel is compiled."""
+        if all(isinstance(a, types.IntegerLiteral) for a in arguments):
+            return [a.literal_value for a in arguments]
+        return None
+
+    def _at(builder: Any, pointer: Any, offset: int) -> Any:
+        return builder.gep(pointer, [ir.Constant(_I64, offset)])
+
+    @intrinsic
+    def clear_sums(typing, sums, count):
+        if _literal(count) is None:
+            return None
+
+        def generate(context, builder, signature, args):
+            data = context.make_array(sums)(context, builder, args[0]).data
+            for i in range(count.literal_value):
+                builder.store(ir.Constant(data.type.pointee, 0), _at(builder, data, i))
+            return context.get_dummy_value()
+
+        return types.void(sums, count), generate
+
+    @intrinsic
+    def multiply_step(typing, shared, a, a_pitch, b, b_pitch, sums, depth, lanes, rows, columns,
+                      rows_apart, columns_apart):  # fmt: skip
+        constants = a_pitch, b_pitch, depth, lanes, rows, columns, rows_apart, columns_apart
+        if _literal(*constants) is None:
+            return None
+        pa, pb, steps, width, m, n, apart_m, apart_n = _literal(*constants)
+
+        def generate(context, builder, signature, args):
+            memory = context.make_array(shared)(context, builder, args[0]).data
+            totals = context.make_array(sums)(context, builder, args[5]).data
+            vector = ir.PointerType(ir.VectorType(memory.type.pointee, width))
+
+            def read(base, offset, count, apart):
+                values = []
+                for g in range(count // width):
+                    pointer = builder.bitcast(_at(builder, base, offset + g * apart), vector)
+                    loaded = builder.load(pointer)
+                    loaded.align = 16
+                    values += [
+                        builder.extract_element(loaded, ir.Constant(_I32, v)) for v in range(width)
+                    ]
+                return values
+
+            of_a, of_b = builder.gep(memory, [args[1]]), builder.gep(memory, [args[3]])
+            total = [builder.load(_at(builder, totals, i)) for i in range(m * n)]
+            for d in range(steps):
+                left, right = read(of_a, d * pa, m, apart_m), read(of_b, d * pb, n, apart_n)
+                for i in range(m):
+                    for j in range(n):
+                        total[i * n + j] = builder.fma(left[i], right[j], total[i * n + j])
+            for i in range(m * n):
+                builder.store(total[i], _at(builder, totals, i))
+            return context.get_dummy_value()
+
+        return types.void(
+            shared, types.int64, a_pitch, types.int64, b_pitch, sums, depth, lanes, rows, columns,
+            rows_apart, columns_apart,
+        ), generate  # fmt: skip
+
+    @intrinsic
+    def spread_sums(typing, shared, at, pitch, sums, group, lanes, rows, columns, columns_apart):
+        if _literal(pitch, lanes, rows, columns, columns_apart) is None:
+            return None
+        line, width, m, n, apart = _literal(pitch, lanes, rows, columns, columns_apart)
+
+        def generate(context, builder, signature, args):
+            memory = context.make_array(shared)(context, builder, args[0]).data
+            totals = context.make_array(sums)(context, builder, args[3]).data
+            vector = ir.VectorType(memory.type.pointee, width)
+            to = builder.gep(memory, [args[1]])
+            for g in range(m // width):
+                with builder.if_then(builder.icmp_signed("==", args[4], ir.Constant(_I64, g))):
+                    for v in range(width):
+                        for h in range(n // width):
+                            values = ir.Constant(vector, ir.Undefined)
+                            for u in range(width):
+                                i = (g * width + v) * n + h * width + u
+                                total = builder.load(_at(builder, totals, i))
+                                values = builder.insert_element(values, total, ir.Constant(_I32, u))
+                            pointer = _at(builder, to, v * line + h * apart)
+                            pointer = builder.bitcast(pointer, ir.PointerType(vector))
+                            builder.store(values, pointer).align = 16
+            return context.get_dummy_value()
+
+        return types.void(
+            shared, types.int64, pitch, sums, types.int64, lanes, rows, columns, columns_apart
+        ), generate
+
     @intrinsic
     def shared_array(typing, length, dtype):
-        array = typing.resolve_value_type(cuda.shared.array)
+        array = types.Function(Cuda_shared_array)
         alignment = types.literal(16)
         made = typing.resolve_function_type(array, (length, dtype, alignment), {})
 
@@ -296,12 +387,48 @@ else:
         lane = threading.current_thread().thread_id % WARP
         return seen[lane ^ mask] if lane ^ mask < len(seen) else value
 
+    def clear_sums(sums: Any, count: int) -> None:
+        """sums[:count] = 0."""
+        _numpy(sums)[:count] = 0
+
+    def _groups(count: int, lanes: int, apart: int) -> np.ndarray:
+        """Where `count` elements lie that are groups of a vector, so far apart."""
+        return np.add.outer(np.arange(count // lanes) * apart, np.arange(lanes)).ravel()
+
+    def multiply_step(shared: Any, a: int, a_pitch: int, b: int, b_pitch: int, sums: Any,
+                      depth: int, lanes: int, rows: int, columns: int, rows_apart: int,
+                      columns_apart: int) -> None:  # fmt: skip
+        """sums[i, j] += sum over d < depth of A[d, i] B[d, j], in that order and unrolled.
+
+        A[d] is at a + d a_pitch of shared memory, in rows // lanes vectors that lie rows_apart
+        apart, B likewise; sums, (rows, columns) row by row, stay in registers.
+        """
+        memory, totals = _numpy(shared), _numpy(sums)
+        i, j = (
+            int(a) + _groups(rows, lanes, rows_apart),
+            int(b) + _groups(columns, lanes, columns_apart),
+        )
+        with np.errstate(all="ignore"):
+            for d in range(depth):
+                totals += np.outer(memory[i + d * a_pitch], memory[j + d * b_pitch]).ravel()
+
+    def spread_sums(shared: Any, at: int, pitch: int, sums: Any, group: int, lanes: int, rows: int,
+                    columns: int, columns_apart: int) -> None:  # fmt: skip
+        """Write a group of the sums' rows, `lanes` of them, to shared memory, `pitch` apart.
+
+        Their columns are vectors that lie columns_apart apart, as multiply_step's.
+        """
+        memory = _numpy(shared)
+        lines = _numpy(sums).reshape(rows // lanes, lanes, columns)[int(group)]
+        for v, line in enumerate(lines):
+            memory[int(at) + v * pitch + _groups(columns, lanes, columns_apart)] = line
+
     def shared_array(length: int, dtype: Any) -> np.ndarray:
         """An array that a block shares and that begins at 16 bytes; each on a line of its own."""
         caller = sys._getframe(1)
         block = threading.current_thread()._manager
         arrays = block.__dict__.setdefault("shared_arrays", {})
-        array = np.empty(length, as_dtype(dtype))
+        array = np.empty(length, np.dtype(str(dtype)))
         array.fill(np.nan if array.dtype.kind == "f" else 77)  # nothing may be read unwritten
         return arrays.setdefault((caller.f_code, caller.f_lineno), array)
 

@@ -46,6 +46,7 @@ class Kernel:
     """A function that runs on the GPU, with the one signature it is compiled for.
 
     name : what the compiler's report calls it; max_threads : the most threads of a block;
+    min_blocks : so many of them are to fit a multiprocessor, which limits the registers;
     shared : bytes of dynamic shared memory a block.
     """
 
@@ -54,7 +55,7 @@ class Kernel:
         function: Callable[..., None],
         signature: str,
         max_threads: int | None,
-        max_registers: int | None,
+        min_blocks: int | None,
         shared: int,
         options: dict[str, Any],
     ) -> None:
@@ -63,7 +64,7 @@ class Kernel:
         self.signature = signature
         self.types = sigutils.normalize_signature(signature)[0]
         self.max_threads = max_threads
-        self.max_registers = max_registers
+        self.min_blocks = min_blocks
         self.shared = shared
         self.options = options
         self._loaded: dict[int, Any] = {}
@@ -75,10 +76,16 @@ class Kernel:
             return cuda.jit(self.function)
         return cuda.jit(
             cache=True,
-            launch_bounds=self.max_threads,
-            max_registers=self.max_registers,
+            launch_bounds=self.launch_bounds,
             **self.options,
         )(self.function)
+
+    @property
+    def launch_bounds(self) -> int | tuple[int, int] | None:
+        """What the compiler is told of blocks."""
+        if self.max_threads and self.min_blocks:
+            return self.max_threads, self.min_blocks
+        return self.max_threads
 
     @functools.cached_property
     def convert(self) -> tuple[Callable[[Any], tuple[Any, ...]], ...]:
@@ -103,14 +110,14 @@ def kernel(
     signature: str,
     *,
     max_threads: int | None = None,
-    max_registers: int | None = None,
+    min_blocks: int | None = None,
     shared: int = 0,
     **options: Any,
 ) -> Callable[[Callable[..., None]], Kernel]:
     """Make a function a Kernel; `options` are numba.cuda.jit's."""
 
     def decorate(function: Callable[..., None]) -> Kernel:
-        return Kernel(function, signature, max_threads, max_registers, shared, options)
+        return Kernel(function, signature, max_threads, min_blocks, shared, options)
 
     return decorate
 

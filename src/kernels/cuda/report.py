@@ -79,7 +79,7 @@ def compile(kernel: Kernel, arch: str) -> tuple[bytes, Report]:
             device=False,
             abi="numba",
             output="ltoir",
-            launch_bounds=kernel.max_threads,
+            launch_bounds=kernel.launch_bounds,
             **_compile_options(kernel.options),
         )
     options = LinkerOptions(
@@ -87,7 +87,6 @@ def compile(kernel: Kernel, arch: str) -> tuple[bytes, Report]:
         link_time_optimization=True,
         ptxas_options="-v",
         verbose=True,
-        max_register_count=kernel.max_registers,
     )
     linker = Linker(ObjectCode.from_ltoir(code, name=kernel.name), options=options)
     machine_code = linker.link("cubin").code
