@@ -13,7 +13,16 @@ from convnet import backend
 from convnet.check import families
 from convnet.check.cross import cross_check
 from convnet.check.runner import call
-from convnet.kernels.cuda import activation, maps, registers
+from convnet.kernels.cuda import (
+    activation,
+    dropout,
+    loss,
+    maps,
+    optim,
+    reduction,
+    registers,
+    softmax,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -75,3 +84,56 @@ def test_arrays_off_16_bytes(run, monkeypatch, n):
     case = next(p.values[0] for p in of("activation", "silu"))
     case = type(case)("silu", str(n), {"x": type(case.args["x"])((n,))})
     run(activation, case, "float32")
+
+
+@pytest.fixture
+def small_rows(monkeypatch):
+    """Two warps a block, rows of up to 96 elements in registers, sums of 64 elements a part."""
+    monkeypatch.setattr(softmax, "THREADS", 64)
+    monkeypatch.setattr(softmax, "BLOCKS", 1)
+    monkeypatch.setattr(softmax, "HELD", 32)
+    monkeypatch.setattr(maps, "THREADS", 4)
+    monkeypatch.setattr(maps, "BLOCKS", 1)
+    monkeypatch.setattr(loss, "THREADS", 8)
+    monkeypatch.setattr(loss, "BLOCKS", 1)
+    monkeypatch.setattr(reduction, "THREADS", 64)
+    monkeypatch.setattr(reduction, "PART", 64)
+
+
+@pytest.mark.parametrize(("case", "memory_format"), of("activation", "softmax", "log_softmax"))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.usefixtures("small_rows")
+def test_softmax(run, case, memory_format, dtype):
+    run(softmax, case, dtype)
+
+
+@pytest.mark.parametrize(("case", "memory_format"), cases("loss", most=240))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.usefixtures("small_rows")
+def test_loss(run, case, memory_format, dtype):
+    run(loss, case, dtype)
+
+
+@pytest.mark.parametrize(("case", "memory_format"), cases("optim", most=40))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_optim(run, monkeypatch, case, memory_format, dtype):
+    monkeypatch.setattr(optim, "THREADS", 4)
+    monkeypatch.setattr(optim, "BLOCKS", 1)
+    monkeypatch.setattr(reduction, "THREADS", 64)
+    monkeypatch.setattr(reduction, "PART", 64)
+    run(optim, case, dtype)
+
+
+FORMATS = ("nchw", "channels_last")
+
+
+@pytest.mark.parametrize(
+    ("case", "memory_format"),
+    [p for p in cases("norm", FORMATS) if p.values[0].op.startswith("dropout")],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dropout(run, monkeypatch, case, memory_format, dtype):
+    """The mask is the reference's bit for bit: its spec allows nothing else."""
+    monkeypatch.setattr(dropout, "THREADS", 8)
+    monkeypatch.setattr(dropout, "BLOCKS", 1)
+    run(dropout, case, dtype, memory_format)

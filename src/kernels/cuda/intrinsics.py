@@ -356,7 +356,7 @@ else:
         warp, lane = divmod(thread.thread_id, WARP)
         lanes = min(WARP, int(np.prod(block._block_dim)) - warp * WARP)
         state = block.__dict__.setdefault("warps", {})
-        slot = state.setdefault(warp, ([None] * lanes, threading.Barrier(lanes, timeout=60)))
+        slot = state.setdefault(warp, ([None] * lanes, threading.Barrier(lanes, timeout=600)))
         values, barrier = slot
         values[lane] = value
         barrier.wait()
