@@ -35,7 +35,9 @@ FAMILIES = (
     "norm",
     "optim",
     "pool",
+    "reduce",
     "softmax",
+    "strided",
 )
 
 
