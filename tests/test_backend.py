@@ -196,13 +196,13 @@ class Driver:
     ("gpus", "text"),
     [
         (None, "a driver without a usable GPU"),
-        (1, "1 GPU; this version runs on the CPU only"),
-        (2, "2 GPUs; this version runs on the CPU only"),
+        (1, "1 GPU"),
+        (2, "2 GPUs"),
     ],
 )
 def test_info_tells_of_gpus(monkeypatch, gpus, text):
     monkeypatch.setattr("ctypes.CDLL", lambda name: Driver(gpus))
-    assert convnet.info()["cuda"] == text
+    assert convnet.info()["cuda"].split("; ")[0] == text
 
 
 def test_info_without_a_driver(monkeypatch):
@@ -210,4 +210,12 @@ def test_info_without_a_driver(monkeypatch):
         raise OSError(name)
 
     monkeypatch.setattr("ctypes.CDLL", missing)
-    assert convnet.info()["cuda"] == "no driver on this machine"
+    assert convnet.info()["cuda"].split("; ")[0] == "no driver on this machine"
+    assert convnet.info()["backends"] == ["cpu", "reference"]
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_info_tells_of_the_extra(monkeypatch, installed):
+    monkeypatch.setattr("convnet.gpu.driver.extra_is_installed", lambda: installed)
+    words = "is installed" if installed else "is not installed"
+    assert f"numba-cuda {words}" in convnet.info()["cuda"]

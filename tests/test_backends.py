@@ -60,8 +60,32 @@ def test_what_a_backend_lacks_is_not_implemented(monkeypatch):
         ops.relu(np.ones(3))
     with pytest.raises(AttributeError, match=r"convnet\.backends\.cpu"):
         _ = cpu.no_such_thing
+
+
+def test_arrays_choose_the_backend_and_a_backend_its_arrays():
+    import numpy as np
+    from convnet.gpu import DeviceArray
+
+    x = np.ones(3, np.float32)
+    on_gpu = DeviceArray(None, 0, (3,), (4,), x.dtype)
     with (
         convnet.use_backend("cuda"),
-        pytest.raises(NotImplementedError, match="backend 'cuda' is not part of this version"),
+        pytest.raises(TypeError, match="'cuda' takes arrays on a GPU"),
     ):
-        ops.relu(np.ones(3))
+        ops.relu(x)
+    for name in ("cpu", "reference"):
+        with (
+            convnet.use_backend(name),
+            pytest.raises(TypeError, match=f"backend '{name}' takes NumPy arrays"),
+        ):
+            backend.active(on_gpu)
+    for call in (
+        lambda: ops.relu_backward(x, on_gpu),
+        lambda: ops.relu_backward(on_gpu, x),
+        lambda: ops.mse_loss(x, on_gpu),
+        lambda: ops.matmul(x, on_gpu),
+        lambda: ops.relu(x, out=on_gpu),
+        lambda: ops.dropout_backward(on_gpu, x > 0, 0.5),
+    ):
+        with pytest.raises(TypeError, match=r"on the [CG]PU, and .* on the [CG]PU"):
+            call()

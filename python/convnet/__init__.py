@@ -17,6 +17,7 @@ from convnet.threads import get_num_threads, set_num_threads
 # Names whose modules are imported at first use, so that `import convnet` stays light.
 _LAZY_NAMES = {
     "convnet.check.cross": ("CrossCheckError", "cross_check"),
+    "convnet.gpu": ("DeviceArray", "GPUError", "to_device"),
     "convnet.random": ("get_rng_state", "manual_seed", "set_rng_state"),
     "convnet.serialization": ("load", "save"),
     "convnet.nn.summary": ("summary",),
@@ -39,7 +40,7 @@ _LAZY_NAMES = {
     ),
 }
 _LAZY = {name: module for module, names in _LAZY_NAMES.items() for name in names}
-_SUBMODULES = ("check", "cuda", "data", "nn", "optim", "train")
+_SUBMODULES = ("check", "cuda", "data", "gpu", "nn", "optim", "train")
 
 __all__ = [
     "empty_cache",

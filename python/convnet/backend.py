@@ -5,6 +5,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from convnet.settings import Override, Setting
 
 BACKENDS = ("cpu", "cuda", "reference")
@@ -42,7 +44,10 @@ def _module(name: str) -> ModuleType:
     elif name == "reference":
         from convnet.backends import reference as module
     else:
-        raise NotImplementedError(f"backend {name!r} is not part of this version")
+        from convnet.gpu import driver
+
+        driver.ensure()
+        from convnet.backends import cuda as module
 
     def lacking(function: str) -> Any:
         """The module's __getattr__ (PEP 562): asked only for what the module does not hold."""
@@ -73,42 +78,70 @@ def _cross_check_from_environment() -> Any:
 # What wraps the chosen backend while a cross-check is on; convnet.check.cross sets it.
 _wrapper: Setting[Any] = Setting("cross_check", _cross_check_from_environment())
 _modules: dict[str, ModuleType] = {}
+_cpu: ModuleType | None = None  # once it is loaded
 
 
-def active() -> Any:
-    """The backend module that an op on NumPy arrays runs on here."""
-    name = _override.get() or "cpu"
+def active(a: Any = None) -> Any:
+    """The backend module that an op on an array like this runs on here; None: NumPy's.
+
+    TypeError for a backend that is told to run and cannot take such an array. This is part of every
+    op's call: while nobody has chosen anything, nothing is looked up.
+    """
+    if type(a) is np.ndarray and _override.untouched and _wrapper.untouched and _cpu is not None:
+        return _cpu
+    return _chosen(a)
+
+
+def _chosen(a: Any) -> Any:
+    global _cpu
+    name = _override.get()
+    if type(a) is np.ndarray or a is None:
+        if name is None:
+            name = "cpu"
+        elif name == "cuda" and a is not None:
+            raise TypeError(
+                "backend 'cuda' takes arrays on a GPU, got a numpy.ndarray; bring it there with "
+                "convnet.to_device"
+            )
+    elif name is None:
+        name = "cuda"
+    elif name != "cuda":
+        raise TypeError(
+            f"backend {name!r} takes NumPy arrays; bring this one to the CPU with .get()"
+        )
     module = _modules.get(name)
     if module is None:
         module = _modules[name] = _module(name)
+        if name == "cpu":
+            _cpu = module
     wrap = _wrapper.get()
     return module if wrap is None else wrap(name, module)
 
 
 def present() -> tuple[str, ...]:
     """The backends that this installation can run on, beside the reference."""
-    return ("cpu",)
+    from convnet.gpu import driver
+
+    return ("cpu", "cuda") if driver.count() and driver.extra_is_installed() else ("cpu",)
 
 
 def _cuda() -> str:
-    """Whether the CUDA driver and a GPU are there; nothing is loaded but the driver's library."""
-    import ctypes
+    """What there is of CUDA; nothing is loaded but the driver's library."""
+    from convnet.gpu import driver
 
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
-        return "no driver on this machine"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return "a driver without a usable GPU"
-    return f"{count.value} GPU{'s' if count.value != 1 else ''}; this version runs on the CPU only"
+    extra = (
+        "numba-cuda is installed"
+        if driver.extra_is_installed()
+        else 'numba-cuda is not installed (pip install "convnet-kernels[cuda]")'
+    )
+    if driver.SIMULATED:
+        return f"Numba's simulator; {extra}"
+    return f"{driver.state()}; {extra}"
 
 
 def info() -> dict[str, Any]:
     """Version, backend, instruction set and why, threads, compiler, OpenMP: for a bug report."""
     import platform
-
-    import numpy as np
 
     import convnet
     from convnet import threads

@@ -18,12 +18,14 @@ class Setting(Generic[T]):
         self._process = default
         self._latest: object = None  # the Override that gave the process its value
         self._context: ContextVar[tuple[T] | None] = ContextVar(f"convnet.{name}", default=None)
+        self.untouched = default is None  # nothing but None was ever the value
 
     def get(self) -> T:
         override = self._context.get()
         return self._process if override is None else override[0]
 
     def set(self, value: T) -> "Override[T]":
+        self.untouched = False
         override = Override(self, value, self._process)
         self._process, self._latest = value, override
         return override

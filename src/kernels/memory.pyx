@@ -189,8 +189,10 @@ handler.allocator.free = release
 cdef object capsule = PyCapsule_New(&handler, "mem_handler", NULL)
 
 
-def empty(tuple shape not None, cnp.dtype dtype not None, bint channels_last=False):
-    """A fresh array: C-contiguous, or with its axis 1 innermost."""
+def empty(tuple shape not None, cnp.dtype dtype not None, bint channels_last=False, like=None):
+    """A fresh array: C-contiguous, or with its axis 1 innermost; on the device of `like`."""
+    if like is not None and not cnp.PyArray_Check(like):
+        return like.empty(shape, dtype, channels_last)
     cdef cnp.npy_intp[8] sizes
     cdef cnp.npy_intp[8] strides
     cdef cnp.npy_intp *pstrides = NULL
@@ -220,8 +222,11 @@ def empty(tuple shape not None, cnp.dtype dtype not None, bint channels_last=Fal
         PyDataMem_SetHandler(former)
 
 
-def empty_like(cnp.ndarray a not None, cnp.dtype dtype=None):
-    """A fresh array of a's shape and memory order, of its type or another."""
+def empty_like(like not None, cnp.dtype dtype=None):
+    """A fresh array of the shape and memory order of `like`, on its device, of its type or another."""
+    if not cnp.PyArray_Check(like):
+        return like.empty_like(dtype)
+    cdef cnp.ndarray a = <cnp.ndarray> like
     cdef cnp.PyArray_Descr *descr = <cnp.PyArray_Descr *> dtype
     cdef cnp.npy_intp bytes = cnp.PyArray_SIZE(a)
     bytes *= cnp.PyArray_ITEMSIZE(a) if dtype is None else dtype.itemsize

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from convnet.gpu.array import DeviceArray
+
 
 class CrossCheckError(AssertionError):
     """A backend and the reference differ by more than the bound.
@@ -123,7 +125,7 @@ def compare(
 
 
 def _describe(value: Any) -> str:
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, DeviceArray)):
         layout = "" if value.flags.c_contiguous else f", strides {value.strides}"
         return f"{value.dtype} {value.shape}{layout}"
     return repr(value)

@@ -21,6 +21,7 @@ from convnet import backend
 from convnet.check import specs
 from convnet.check.compare import Call, CrossCheckError, compare
 from convnet.check.spec import OpSpec
+from convnet.gpu.array import DeviceArray
 
 
 @dataclass
@@ -107,16 +108,33 @@ def _signature(function: str) -> inspect.Signature:
     return inspect.signature(getattr(_reference(), function))
 
 
+def _host(a: Any) -> np.ndarray:
+    """An array's elements: the ndarray itself, or a copy of what is on a GPU."""
+    return a.get() if type(a) is DeviceArray else a
+
+
 def _upcast(a: Any) -> Any:
     """A C-contiguous copy in float64; integer and bool arrays keep their type."""
-    if not isinstance(a, np.ndarray):
+    if not isinstance(a, (np.ndarray, DeviceArray)):
         return a
+    a = _host(a)
     return np.array(a, np.float64 if a.dtype.kind == "f" else a.dtype, order="C")
 
 
 # What outputs hold before the call, by kind: of the reference, of the backend. They differ, so that
 # an element which neither writes is a difference too.
 _RUBBISH = {"f": (np.nan, 1234.5), "i": (-7, -8), "u": (7, 8), "b": (True, False)}
+
+
+def _spoil(a: Any) -> None:
+    """Fill an output with rubbish."""
+    value = _RUBBISH[a.dtype.kind][1]
+    if type(a) is DeviceArray:
+        host = a.get()
+        host.fill(value)
+        a.set(host)
+    else:
+        a.fill(value)
 
 
 def _shares(parameter: str, arrays: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> bool:
@@ -141,12 +159,12 @@ def _run_both(
     call = _signature(function).bind(*args, **kwargs)
     call.apply_defaults()
     given = call.arguments
-    arrays = {p: a for p, a in given.items() if isinstance(a, np.ndarray)}
+    arrays = {p: a for p, a in given.items() if isinstance(a, (np.ndarray, DeviceArray))}
     written = {o: arrays[o] for o in spec.outputs if o in arrays}
     with np.errstate(all="ignore"):
         before = {p: _upcast(a) for p, a in given.items()}
         kept = {
-            p: a.copy()
+            p: np.array(_host(a))
             for p, a in arrays.items()
             if p not in written and not _shares(p, arrays, written)
         }
@@ -155,12 +173,12 @@ def _run_both(
             if p not in spec.updates:
                 expected[p].fill(_RUBBISH[a.dtype.kind][0])
                 if not _shares(p, arrays, arrays):
-                    a.fill(_RUBBISH[a.dtype.kind][1])
+                    _spoil(a)
     run(*args, **kwargs)
     with np.errstate(all="ignore"):
         record = Call(name, module, function, given)
         for p, copy in kept.items():
-            if not np.array_equal(arrays[p], copy, equal_nan=copy.dtype.kind == "f"):
+            if not np.array_equal(_host(arrays[p]), copy, equal_nan=copy.dtype.kind == "f"):
                 record.raise_changed(p)
         getattr(_reference(), function)(**{**before, **expected})
         dtype = next(
@@ -169,7 +187,8 @@ def _run_both(
         limits = np.finfo(dtype)
         bounds = spec.bound(before, expected, float(limits.eps), float(limits.tiny))
         return max(
-            (compare(record, o, w, expected[o], bounds) for o, w in written.items()), default=0.0
+            (compare(record, o, _host(w), expected[o], bounds) for o, w in written.items()),
+            default=0.0,
         )
 
 

@@ -164,9 +164,34 @@ def _on(run: Run) -> Iterator[None]:
 
 
 def call(case: Case | ErrorCase, args: dict[str, Any]) -> Any:
-    """Call the case's op; a function without one (an optimizer's step) on the backend itself."""
+    """Call the case's op; a function without one (an optimizer's step) on the backend itself.
+
+    Arguments and results are the host's; on a GPU's backend they are brought there and back.
+    """
     function = getattr(ops, case.op, None) or getattr(backend.active(), case.op)
+    if backend.get_backend() == "cuda":
+        return _on_gpu(function, args)
     return function(**args)
+
+
+def _on_gpu(function: Callable[..., Any], args: dict[str, Any]) -> Any:
+    """Call with arrays of the same strides on the GPU; what was written is brought back."""
+    from convnet.gpu.array import DeviceArray, mirror
+
+    there: dict[int, DeviceArray] = {}
+    moved = {}
+    for p, a in args.items():
+        if isinstance(a, np.ndarray):
+            moved[p] = there.setdefault(id(a), mirror(a))
+        else:
+            moved[p] = a
+    result = function(**moved)
+    for p, a in args.items():
+        if isinstance(a, np.ndarray) and a.flags.writeable:
+            a[...] = moved[p].get()
+    if isinstance(result, tuple):
+        return tuple([r.get() if type(r) is DeviceArray else r for r in result])
+    return result.get() if type(result) is DeviceArray else result
 
 
 def _arguments(run: Run) -> dict[str, Any]:

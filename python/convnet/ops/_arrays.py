@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from convnet.gpu import foreign
+from convnet.gpu.array import DeviceArray
 from convnet.memory import empty, empty_like
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -18,8 +20,8 @@ _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 def as_array(value: Any, name: str) -> np.ndarray:
     """An aligned, native float32 or float64 ndarray: `value` itself wherever possible.
 
-    CPU tensors of torch and other objects with DLPack come in without a copy. TypeError for
-    anything else, saying what to call.
+    CPU tensors of torch and other objects with DLPack come in without a copy; arrays on a GPU as
+    DeviceArrays, without one too. TypeError for anything else, saying what to call.
     """
     if type(value) is not np.ndarray:
         value = _foreign(value, name)
@@ -42,10 +44,10 @@ def _foreign(value: Any, name: str) -> np.ndarray:
             f"{name}: expected a plain numpy.ndarray, got {kind}; "
             f"convert it with numpy.asarray (a masked array: fill it first)"
         )
+    if type(value) is DeviceArray:
+        return value
     if hasattr(value, "__cuda_array_interface__"):
-        raise TypeError(
-            f"{name}: got {kind} on a GPU; this version runs on the CPU, bring it there first"
-        )
+        return foreign.wrap(value, name)
     if hasattr(value, "__dlpack__"):
         try:
             return np.from_dlpack(value)
@@ -68,15 +70,20 @@ def dense(a: np.ndarray) -> np.ndarray:
     """`a` itself if NCHW or channels-last, else a contiguous copy."""
     if a.flags.c_contiguous or is_channels_last(a):
         return a
-    return np.ascontiguousarray(a)
+    return contiguous(a)
+
+
+def contiguous(a: np.ndarray) -> np.ndarray:
+    """`a` itself if C-contiguous, else a copy that is."""
+    return a if a.flags.c_contiguous else a.copy()
 
 
 def in_format(a: np.ndarray, channels_last: bool) -> np.ndarray:
     """`a` itself if it is in that memory format, else a copy that is."""
     if not channels_last:
-        return np.ascontiguousarray(a)
+        return contiguous(a)
     if a.flags.c_contiguous or not is_channels_last(a):
-        out = empty(a.shape, a.dtype, True)
+        out = empty(a.shape, a.dtype, True, a)
         np.copyto(out, a)
         return out
     return a
@@ -113,13 +120,35 @@ def check_shape(a: np.ndarray, name: str, shape: tuple[int, ...], layout: str = 
 
 
 def check_same_dtype(first: str, a: np.ndarray, **others: np.ndarray | None) -> None:
-    """TypeError naming both arguments and both types when one differs from the first."""
+    """TypeError naming both arguments when one differs from the first in its type or device."""
     for name, other in others.items():
-        if other is not None and other.dtype != a.dtype:
+        if other is None or (other.dtype is a.dtype and type(other) is type(a)):
+            continue
+        check_device(first, a, **{name: other})
+        if other.dtype != a.dtype:
             raise TypeError(
                 f"{name}: expected {a.dtype} like {first}, got {other.dtype}; "
                 f"all arrays of a call have one type"
             )
+
+
+def check_device(first: str, a: np.ndarray, **others: np.ndarray | None) -> None:
+    """TypeError naming both arguments when one is not on the device of the first."""
+    for name, other in others.items():
+        if other is not None and type(other) is not type(a):
+            raise TypeError(
+                f"{name}: on the {_device(other)}, and {first} on the {_device(a)}; bring both to "
+                f"one device (convnet.to_device, or .get())"
+            )
+
+
+def _device(a: np.ndarray) -> str:
+    return "CPU" if type(a) is np.ndarray else "GPU"
+
+
+def native(a: Any) -> Any:
+    """What the caller gets: an ndarray itself, an array on a GPU as its library's."""
+    return a if type(a) is np.ndarray else foreign.native(a)
 
 
 def check_out(
@@ -131,7 +160,9 @@ def check_out(
     With in_place, `out` may be exactly an input (same memory, same strides).
     """
     if type(out) is not np.ndarray:
-        raise TypeError(f"out: expected a numpy.ndarray, got {type(out).__name__}")
+        if not hasattr(out, "__cuda_array_interface__"):
+            raise TypeError(f"out: expected a numpy.ndarray, got {type(out).__name__}")
+        out = as_array(out, "out")
     if out.dtype != dtype:
         raise TypeError(f"out: expected {dtype}, got {out.dtype}")
     check_shape(out, "out", shape)
@@ -143,8 +174,16 @@ def check_out(
             f"got strides {out.strides} for shape {out.shape}"
         )
     for a in inputs:
-        if type(a) is np.ndarray and np.may_share_memory(out, a) and out.size and a.size:
-            exact = out.ctypes.data == a.ctypes.data and out.strides == a.strides
+        if type(a) is not np.ndarray and type(a) is not DeviceArray:
+            continue
+        if type(a) is not type(out):
+            raise TypeError(f"out: on the {_device(out)}, and the inputs on the {_device(a)}")
+        if np.may_share_memory(out, a) and out.size and a.size:
+            exact = _address(out) == _address(a) and out.strides == a.strides
             if (not in_place or not exact) and np.shares_memory(out, a):
                 raise ValueError("out: overlaps an input; give it memory of its own")
     return out
+
+
+def _address(a: Any) -> int:
+    return a.ctypes.data if type(a) is np.ndarray else a.ptr

@@ -27,4 +27,4 @@ def check_activation(activation: Any) -> None:
 def activate(activation: str | None, y: np.ndarray) -> None:
     """Apply an activation that the backend does not fuse to y, in place."""
     if activation is not None and activation != FUSED and y.size:
-        getattr(backend.active(), activation)(y, y, *_AFTER[activation])
+        getattr(backend.active(y), activation)(y, y, *_AFTER[activation])

@@ -13,6 +13,7 @@ from convnet.ops._arrays import (
     check_same_dtype,
     check_shape,
     dense,
+    native,
     rows,
     same_format,
 )
@@ -21,33 +22,33 @@ from convnet.ops._arrays import (
 def _unary(name: str, x: Any, out: Any, *parameters: Any) -> np.ndarray:
     given, x = x, as_array(x, "x")
     if out is not None:
-        check_out(out, x.shape, x.dtype, given, x, in_place=True)
+        out = check_out(out, x.shape, x.dtype, given, x, in_place=True)
         x = same_format(x, out)
     else:
         x = dense(x)
         out = empty_like(x)
     if x.size:
-        getattr(backend.active(), name)(x, out, *parameters)
-    return out
+        getattr(backend.active(x), name)(x, out, *parameters)
+    return out if type(out) is np.ndarray else native(out)
 
 
 def _binary(name: str, dy: Any, a: Any, a_name: str, out: Any, *parameters: Any) -> np.ndarray:
     """Gradient functions: dy and a saved array of the same shape."""
     given = dy, a
     dy, a = as_array(dy, "dy"), as_array(a, a_name)
-    if dy.dtype is not a.dtype:
+    if dy.dtype is not a.dtype or type(dy) is not type(a):
         check_same_dtype("dy", dy, **{a_name: a})
     if a.shape != dy.shape:
         check_shape(a, a_name, dy.shape, "like dy")
     if out is not None:
-        check_out(out, dy.shape, dy.dtype, *given, dy, a, in_place=True)
+        out = check_out(out, dy.shape, dy.dtype, *given, dy, a, in_place=True)
     else:
         a = dense(a)
         out = empty_like(a)
     dy, a = same_format(dy, out), same_format(a, out)
     if dy.size:
-        getattr(backend.active(), name)(dy, a, out, *parameters)
-    return out
+        getattr(backend.active(dy), name)(dy, a, out, *parameters)
+    return out if type(out) is np.ndarray else native(out)
 
 
 def _slope(negative_slope: Any) -> float:
@@ -188,8 +189,8 @@ def _softmax(name: str, x: Any, axis: Any) -> np.ndarray:
     x = dense(x)
     y = empty_like(x)
     if x.size:
-        getattr(backend.active(), name)(rows(x, axis), rows(y, axis))
-    return y
+        getattr(backend.active(x), name)(rows(x, axis), rows(y, axis))
+    return native(y)
 
 
 def _softmax_backward(name: str, dy: Any, y: Any, axis: Any) -> np.ndarray:
@@ -200,8 +201,8 @@ def _softmax_backward(name: str, dy: Any, y: Any, axis: Any) -> np.ndarray:
     y = dense(y)
     dy, dx = same_format(dy, y), empty_like(y)
     if dy.size:
-        getattr(backend.active(), name)(rows(dy, axis), rows(y, axis), rows(dx, axis))
-    return dx
+        getattr(backend.active(dy), name)(rows(dy, axis), rows(y, axis), rows(dx, axis))
+    return native(dx)
 
 
 def softmax(x: Any, axis: int = -1) -> np.ndarray:

@@ -27,8 +27,10 @@ from convnet.ops._arrays import (
     check_out,
     check_same_dtype,
     check_shape,
+    contiguous,
     dense,
     in_format,
+    native,
 )
 from convnet.ops._fused import FUSED, activate, check_activation
 from convnet.ops.gemm import check_needs
@@ -39,11 +41,11 @@ Gradients = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
 
 def check_bias(b: Any, x: np.ndarray, channels: int) -> np.ndarray:
     b = as_array(b, "b")
-    if b.dtype != x.dtype:
+    if b.dtype is not x.dtype or type(b) is not type(x):
         check_same_dtype("x", x, b=b)
     if b.shape != (channels,):
         check_shape(b, "b", (channels,), "for the output's channels")
-    return b if b.flags.c_contiguous else np.ascontiguousarray(b)
+    return contiguous(b)
 
 
 def _conv(
@@ -60,7 +62,7 @@ def _conv(
 ) -> np.ndarray:
     given = x, w, b
     x, w = as_array(x, "x"), as_array(w, "w")
-    if w.dtype != x.dtype:
+    if w.dtype is not x.dtype or type(w) is not type(x):
         check_same_dtype("x", x, w=w)
     if activation is not None:
         check_activation(activation)
@@ -70,15 +72,15 @@ def _conv(
         b = check_bias(b, x, dims.out_channels)
     y_shape = (dims.batch, dims.out_channels, *dims.out_size)
     if out is None:
-        y = empty(y_shape, x.dtype, not x.flags.c_contiguous)
+        y = empty(y_shape, x.dtype, not x.flags.c_contiguous, x)
     else:
         y = check_out(out, y_shape, x.dtype, *given, x, w, b)
     if dims.batch:
         fused = activation if activation == FUSED else None
-        backend.active().conv(x, w, b, y, dims, fused)
+        backend.active(x).conv(x, w, b, y, dims, fused)
         if activation is not fused:
             activate(activation, y)
-    return y
+    return y if type(y) is np.ndarray else native(y)
 
 
 def conv2d(
@@ -168,7 +170,7 @@ def _conv_backward(
     needs: Sequence[bool],
 ) -> Gradients:
     dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
-    if w.dtype != x.dtype or dy.dtype != x.dtype:
+    if w.dtype is not x.dtype or dy.dtype is not x.dtype or not type(x) is type(w) is type(dy):
         check_same_dtype("x", x, w=w, dy=dy)
     dims = conv_dims(x.shape, w.shape, stride, padding, dilation, groups, rank)
     check_shape(dy, "dy", (dims.batch, dims.out_channels, *dims.out_size), "like the output")
@@ -177,18 +179,20 @@ def _conv_backward(
     dy = in_format(dy, not x.flags.c_contiguous)
     dx = empty_like(x) if need_dx else None
     dw = empty_like(w) if need_dw else None
-    db = empty((dims.out_channels,), x.dtype) if need_db else None
+    db = empty((dims.out_channels,), x.dtype, False, x) if need_db else None
     if dims.batch == 0:
         for gradient in (dw, db):
             if gradient is not None:
                 gradient.fill(0)
-        return dx, dw, db
-    run = backend.active()
+        return native(dx), native(dw), native(db)
+    run = backend.active(x)
     if dx is not None:
         run.conv_input_grad(dy, w, None, dx, dims)
     if dw is not None or db is not None:
         run.conv_weight_grad(dy, x, dw, db, dims)
-    return dx, dw, db
+    if type(x) is np.ndarray:
+        return dx, dw, db
+    return native(dx), native(dw), native(db)
 
 
 def conv2d_backward(

@@ -16,6 +16,7 @@ from convnet.ops._arrays import (
     check_shape,
     dense,
     in_format,
+    native,
 )
 from convnet.ops.conv import Gradients, check_bias
 from convnet.ops.gemm import check_needs
@@ -41,10 +42,10 @@ def _transposed(
     x, w = dense(x), dense(w)
     if b is not None:
         b = check_bias(b, x, dims.in_channels)
-    y = empty((dims.batch, dims.in_channels, *dims.in_size), x.dtype, not x.flags.c_contiguous)
+    y = empty((dims.batch, dims.in_channels, *dims.in_size), x.dtype, not x.flags.c_contiguous, x)
     if dims.batch:
-        backend.active().conv_input_grad(x, w, b, y, dims)
-    return y
+        backend.active(x).conv_input_grad(x, w, b, y, dims)
+    return native(y)
 
 
 def _transposed_backward(
@@ -70,20 +71,20 @@ def _transposed_backward(
     dy = in_format(dy, not x.flags.c_contiguous)
     dx = empty_like(x) if need_dx else None
     dw = empty_like(w) if need_dw else None
-    db = empty((dims.in_channels,), x.dtype) if need_db else None
+    db = empty((dims.in_channels,), x.dtype, False, x) if need_db else None
     if dims.batch == 0:
         for gradient in (dw, db):
             if gradient is not None:
                 gradient.fill(0)
-        return dx, dw, db
-    run = backend.active()
+        return native(dx), native(dw), native(db)
+    run = backend.active(x)
     if dx is not None:
         run.conv(dy, w, None, dx, dims, None)
     if dw is not None:
         run.conv_weight_grad(x, dy, dw, None, dims)
     if db is not None:
         run.conv_weight_grad(dy, dy, None, db, _pointwise(dims))
-    return dx, dw, db
+    return native(dx), native(dw), native(db)
 
 
 def _pointwise(dims: ConvDims) -> ConvDims:

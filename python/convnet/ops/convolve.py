@@ -6,7 +6,7 @@ import numpy as np
 
 from convnet import backend
 from convnet.memory import empty
-from convnet.ops._arrays import as_array, check_same_dtype
+from convnet.ops._arrays import as_array, check_same_dtype, contiguous, native
 from convnet.shapes import conv_dims
 
 _MODES = ("full", "same", "valid")
@@ -46,12 +46,12 @@ def convolve(x: Any, w: Any, mode: str = "full") -> np.ndarray:
         x, w = _inside(x, w)
     # The flip mirrors "same": its centre begins where the kernel's latter half starts.
     padding = [(m // 2, (m - 1) // 2) for m in w.shape] if mode == "same" else mode
-    flipped = np.ascontiguousarray(w[(slice(None, None, -1),) * rank])[None, None]
-    image = np.ascontiguousarray(x)[None, None]
+    flipped = contiguous(w[(slice(None, None, -1),) * rank])[None, None]
+    image = contiguous(x)[None, None]
     dims = conv_dims(image.shape, flipped.shape, 1, padding, 1, 1, rank)
-    y = empty((1, 1, *dims.out_size), x.dtype)
-    backend.active().conv(image, flipped, None, y, dims, None)
-    return y[0, 0]
+    y = empty((1, 1, *dims.out_size), x.dtype, False, x)
+    backend.active(x).conv(image, flipped, None, y, dims, None)
+    return native(y[0, 0])
 
 
 def _inside(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,14 @@ import numpy as np
 
 from convnet import backend
 from convnet.memory import empty
-from convnet.ops._arrays import as_array, check_out, check_same_dtype, check_shape
+from convnet.ops._arrays import (
+    as_array,
+    check_out,
+    check_same_dtype,
+    check_shape,
+    contiguous,
+    native,
+)
 from convnet.ops._fused import FUSED, activate, check_activation
 
 
@@ -31,16 +38,16 @@ def _matrices(a: np.ndarray) -> np.ndarray:
     if fits:
         return a
     if 0 < abs(row) < abs(col):
-        return np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)
-    return np.ascontiguousarray(a)
+        return contiguous(a.swapaxes(-1, -2)).swapaxes(-1, -2)
+    return contiguous(a)
 
 
 def _product_out(
     out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype, *inputs: np.ndarray
 ) -> np.ndarray:
     if out is None:
-        return empty(shape, dtype)
-    check_out(out, shape, dtype, *inputs)
+        return empty(shape, dtype, False, inputs[0])
+    out = check_out(out, shape, dtype, *inputs)
     if not out.flags.c_contiguous:
         raise ValueError(f"out: expected a C-contiguous array, got strides {out.strides}")
     return out
@@ -48,7 +55,7 @@ def _product_out(
 
 def _pair(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
     a, b = as_array(a, "a"), as_array(b, "b")
-    if a.dtype != b.dtype:
+    if a.dtype is not b.dtype or type(a) is not type(b):
         check_same_dtype("a", a, b=b)
     return a, b
 
@@ -84,16 +91,18 @@ def matmul(a: Any, b: Any, out: np.ndarray | None = None) -> np.ndarray:
     shape = batch + (m,) * (a.ndim > 1) + (n,) * (b.ndim > 1)
     y = _product_out(out, shape, a.dtype, a, b)
     if y.size == 0:
-        return y
+        return native(y)
     if k == 0:
         y.fill(0)
     elif right.ndim == 2:  # one matrix for all of a's rows
         rows = _matrices(left if left.ndim == 2 else left.reshape(-1, k))
-        backend.active().gemm(rows, _matrices(right), None, y.reshape(-1, n), 1.0, 0.0, None)
+        backend.active(a).gemm(rows, _matrices(right), None, y.reshape(-1, n), 1.0, 0.0, None)
     else:
         left = _matrices(np.broadcast_to(left, (*batch, m, k)).reshape(-1, m, k))
         right = _matrices(np.broadcast_to(right, (*batch, k, n)).reshape(-1, k, n))
-        backend.active().gemm(left, right, None, y.reshape(-1, m, n), 1.0, 0.0, None)
+        backend.active(a).gemm(left, right, None, y.reshape(-1, m, n), 1.0, 0.0, None)
+    if type(y) is not np.ndarray:
+        return native(y)
     return y[()] if out is None and y.ndim == 0 else y
 
 
@@ -142,14 +151,14 @@ def gemm(
     if c is not None:
         if out is not None:
             check_out(out, (m, n), a.dtype, c, in_place=True)
-        c = np.ascontiguousarray(c)
+        c = contiguous(c)
     if y.size == 0:
-        return y
+        return native(y)
     if k == 0:
         y[...] = 0 if c is None else beta * c
-        return y
-    backend.active().gemm(_matrices(left), _matrices(right), c, y, alpha, beta, None)
-    return y
+        return native(y)
+    backend.active(a).gemm(_matrices(left), _matrices(right), c, y, alpha, beta, None)
+    return native(y)
 
 
 def _number(value: Any, name: str) -> float:
@@ -168,7 +177,7 @@ def linear(x: Any, w: Any, b: Any = None, *, activation: str | None = None) -> n
     activation : None, "relu", "sigmoid", "tanh", "silu", "leaky_relu" (slope 0.01) or "gelu"
     """
     x, w = as_array(x, "x"), as_array(w, "w")
-    if w.dtype != x.dtype:
+    if w.dtype is not x.dtype or type(w) is not type(x):
         check_same_dtype("x", x, w=w)
     check_activation(activation)
     _check_linear(x, w)
@@ -176,23 +185,23 @@ def linear(x: Any, w: Any, b: Any = None, *, activation: str | None = None) -> n
         b = as_array(b, "b")
         check_same_dtype("x", x, b=b)
         check_shape(b, "b", w.shape[:1], "like w's rows")
-        b = np.ascontiguousarray(b)
+        b = contiguous(b)
     n, k = w.shape
-    y = empty((*x.shape[:-1], n), x.dtype)
+    y = empty((*x.shape[:-1], n), x.dtype, False, x)
     if y.size == 0:
-        return y
+        return native(y)
     rows = y if y.ndim == 2 else y.reshape(-1, n)
     if k == 0:
         rows[...] = 0 if b is None else b
         if activation == FUSED:
-            backend.active().relu(y, y)
+            backend.active(y).relu(y, y)
     else:
         x = _matrices(x if x.ndim == 2 else x.reshape(-1, k))
         fused = activation if activation == FUSED else None
         beta = 0.0 if b is None else 1.0
-        backend.active().gemm(x, _matrices(w).T, b, rows, 1.0, beta, fused)
+        backend.active(x).gemm(x, _matrices(w).T, b, rows, 1.0, beta, fused)
     activate(activation, y)
-    return y
+    return y if type(y) is np.ndarray else native(y)
 
 
 def _check_linear(x: np.ndarray, w: np.ndarray) -> None:
@@ -230,26 +239,28 @@ def linear_backward(
     n, k = w.shape
     check_shape(dy, "dy", (*x.shape[:-1], n), "like linear's result")
     need_dx, need_dw, need_db = check_needs(needs)
-    run = backend.active()
+    run = backend.active(x)
     if dy.size:
-        dy = np.ascontiguousarray(dy).reshape(-1, n)
+        dy = contiguous(dy).reshape(-1, n)
     dx = dw = db = None
     if need_dx:
-        dx = empty(x.shape, x.dtype)
+        dx = empty(x.shape, x.dtype, False, x)
         if dx.size and dy.size:
             run.gemm(dy, _matrices(w), None, dx.reshape(-1, k), 1.0, 0.0, None)
         else:
             dx.fill(0)
     if need_dw:
-        dw = empty((n, k), x.dtype)
+        dw = empty((n, k), x.dtype, False, x)
         if dw.size and dy.size:
             run.gemm(dy.T, _matrices(x.reshape(-1, k)), None, dw, 1.0, 0.0, None)
         else:
             dw.fill(0)
     if need_db:
-        db = empty((n,), x.dtype)
+        db = empty((n,), x.dtype, False, x)
         if dy.size:
             run.sum_rows(dy, db)
         else:
             db.fill(0)
-    return dx, dw, db
+    if type(x) is np.ndarray:
+        return dx, dw, db
+    return native(dx), native(dw), native(db)

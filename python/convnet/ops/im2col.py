@@ -10,7 +10,7 @@ import numpy as np
 
 from convnet import backend
 from convnet.memory import empty
-from convnet.ops._arrays import as_array, check_shape, dense
+from convnet.ops._arrays import as_array, check_shape, contiguous, dense, native
 from convnet.shapes import Ints, Padding, im2col_dims, shape
 
 
@@ -29,10 +29,10 @@ def im2col(
     """
     x = as_array(x, "x")
     dims = im2col_dims(x.shape, kernel_size, stride, padding, dilation)
-    cols = empty(_cols_shape(dims), x.dtype)
+    cols = empty(_cols_shape(dims), x.dtype, False, x)
     if cols.size:
-        backend.active().im2col(dense(x), cols, dims)
-    return cols
+        backend.active(x).im2col(dense(x), cols, dims)
+    return native(cols)
 
 
 def col2im(
@@ -53,10 +53,10 @@ def col2im(
     cols = as_array(cols, "cols")
     dims = im2col_dims(shape(x_shape, "x_shape", 2), kernel_size, stride, padding, dilation)
     check_shape(cols, "cols", _cols_shape(dims), "(N, C*R*S, P*Q)")
-    x = empty((dims.batch, dims.in_channels, *dims.in_size), cols.dtype)
+    x = empty((dims.batch, dims.in_channels, *dims.in_size), cols.dtype, False, cols)
     if x.size:
-        backend.active().col2im(np.ascontiguousarray(cols), x, dims)
-    return x
+        backend.active(x).col2im(contiguous(cols), x, dims)
+    return native(x)
 
 
 def _cols_shape(dims: Any) -> tuple[int, int, int]:

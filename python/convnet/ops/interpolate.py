@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.ops._arrays import as_array, empty, is_channels_last
+from convnet.ops._arrays import as_array, empty, is_channels_last, native
 from convnet.ops.pool import input_array, input_shape, output_gradient
 from convnet.shapes import sizes
 
@@ -82,6 +82,15 @@ def _arguments(
     return (*shape[:2], *out), (rows, columns, row_weights, column_weights)
 
 
+def _beside(x: Any, taps: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The taps on the device of x."""
+    if type(x) is np.ndarray:
+        return taps
+    from convnet.gpu import to_device
+
+    return tuple([None if t is None else to_device(t, x.queue) for t in taps])
+
+
 def _planar(a: np.ndarray) -> np.ndarray:
     return a[:, :, None] if a.ndim == 3 else a
 
@@ -107,10 +116,11 @@ def interpolate(
     """
     x = _input(x)
     shape, taps = _arguments(x.shape, (size, scale_factor, mode, align_corners), x.dtype)
-    y = empty(shape, x.dtype, is_channels_last(x))
+    y = empty(shape, x.dtype, is_channels_last(x), x)
     if y.size:
-        backend.active().interpolate(_planar(x), _planar(y), *taps)
-    return y
+        taps = _beside(x, taps)
+        backend.active(x).interpolate(_planar(x), _planar(y), *taps)
+    return native(y)
 
 
 def _input(x: Any) -> np.ndarray:
@@ -139,7 +149,8 @@ def interpolate_backward(
     rank = len(x_shape) - 2
     shape, taps = _arguments(x_shape, (size, scale_factor, mode, align_corners), dy.dtype)
     dy = output_gradient(dy, rank, shape)
-    dx = empty(x_shape, dy.dtype, is_channels_last(dy))
+    dx = empty(x_shape, dy.dtype, is_channels_last(dy), dy)
     if dx.size:
-        backend.active().interpolate_backward(_planar(dy), _planar(dx), *taps)
-    return dx
+        taps = _beside(dy, taps)
+        backend.active(dy).interpolate_backward(_planar(dy), _planar(dx), *taps)
+    return native(dx)

@@ -12,12 +12,16 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.gpu import foreign
+from convnet.gpu.array import DeviceArray
 from convnet.memory import empty, empty_like
 from convnet.ops._arrays import (
     as_array,
     check_same_dtype,
     check_shape,
+    contiguous,
     dense,
+    native,
     rows,
     same_format,
 )
@@ -40,19 +44,68 @@ def _scalar(value: float, dtype: np.dtype) -> Any:
 
 def _reduce(loss: np.ndarray, reduction: str, count: int) -> Any:
     """What the caller gets of the losses; the mean is over `count` of them."""
+    if type(loss) is not np.ndarray:
+        return native(_reduce_on_device(loss, reduction, count))
     if reduction == "none":
         return loss
     total = np.zeros((), np.float64)
     if loss.size:
-        backend.active().sum_all(loss, total)
+        backend.active(loss).sum_all(loss, total)
     value = float(total)
     if reduction == "mean":
         value = value / count if count else math.nan
     return _scalar(value, loss.dtype)
 
 
-def _scale(dy: Any, reduction: str, count: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+def _reduce_on_device(loss: Any, reduction: str, count: Any) -> Any:
+    """_reduce without waiting for the GPU: a 0-d array of it."""
+    if reduction == "none":
+        return loss
+    total = loss.empty((), np.float64)
+    if loss.size:
+        backend.active(loss).sum_all(loss, total)
+        if reduction == "mean":
+            total = np.true_divide(total, count)
+    else:
+        total.fill(math.nan if reduction == "mean" else 0)
+    return total.astype(loss.dtype, copy=False)
+
+
+def _number(dy: Any) -> float:
+    try:
+        return float(dy)
+    except (TypeError, ValueError):
+        raise TypeError(f"dy: expected a number, got {type(dy).__name__}") from None
+
+
+def _scale_on_device(dy: Any, reduction: str, count: Any, shape: tuple[int, ...], x: Any) -> Any:
+    """_scale for x on a GPU; dy may be a 0-d array there, which nobody waits for."""
+    if type(dy) is not float and hasattr(dy, "__cuda_array_interface__"):
+        dy = foreign.wrap(dy, "dy")
+        if dy.ndim:
+            if reduction != "none":
+                raise ValueError(
+                    f'dy: expected a number with reduction="{reduction}", got shape {dy.shape}'
+                )
+            check_shape(dy, "dy", shape, "like the loss")
+            check_same_dtype("x", x, dy=dy)
+            return dy
+    else:
+        dy = _number(dy)
+    if reduction == "mean" and x.size:
+        dy = dy / count
+    if isinstance(dy, float):
+        scale = x.empty((), x.dtype)
+        scale.fill(dy)
+        return scale
+    return dy.astype(x.dtype, copy=False)
+
+
+def _scale(dy: Any, reduction: str, count: int, shape: tuple[int, ...], x: Any) -> Any:
     """dy over what the mean divides by: 0-d, or for "none" like the loss."""
+    if type(x) is DeviceArray:
+        return _scale_on_device(dy, reduction, count, shape, x)
+    dtype = x.dtype
     if type(dy) is not float:
         if hasattr(dy, "__dlpack__") and np.ndim(dy) > 0:
             dy = as_array(dy, "dy")
@@ -64,10 +117,7 @@ def _scale(dy: Any, reduction: str, count: int, shape: tuple[int, ...], dtype: n
             if dy.dtype != dtype:
                 raise TypeError(f"dy: expected {dtype} like the loss, got {dy.dtype}")
             return dy
-        try:
-            dy = float(dy)
-        except (TypeError, ValueError):
-            raise TypeError(f"dy: expected a number, got {type(dy).__name__}") from None
+        dy = _number(dy)
     if reduction == "mean" and count:
         dy /= count
     return np.array(_scalar(dy, dtype))
@@ -77,9 +127,15 @@ def _scale(dy: Any, reduction: str, count: int, shape: tuple[int, ...], dtype: n
 
 
 def _classes(target: Any, shape: tuple[int, ...], n: int, ignore_index: Any) -> tuple[Any, int]:
-    """(target as int64, how many of its elements count); the message names what is out of range."""
+    """(target as int64, how many of its elements count); the message names what is out of range.
+
+    On a GPU the number is a 0-d array there, and classes out of range are not looked for: both
+    would wait for it. The kernels give NaN for them.
+    """
     if type(target) is not np.ndarray:
-        if isinstance(target, np.integer):
+        if hasattr(target, "__cuda_array_interface__"):
+            target = foreign.wrap(target, "target")
+        elif isinstance(target, np.integer):
             target = np.asarray(target)
         elif isinstance(target, np.ndarray) or not hasattr(target, "__dlpack__"):
             kind = f"{type(target).__module__}.{type(target).__qualname__}"
@@ -101,6 +157,9 @@ def _classes(target: Any, shape: tuple[int, ...], n: int, ignore_index: Any) -> 
             ) from None
     if not -(2**63) <= ignore_index < 2**63:
         raise ValueError(f"ignore_index: expected a 64-bit integer, got {ignore_index}")
+    if type(target) is DeviceArray:
+        classes = contiguous(target.astype(np.int64, copy=False))
+        return classes, np.not_equal(classes, ignore_index).sum()
     if target.size == 0:
         return target, 0
     classes = np.ascontiguousarray(target, np.int64).reshape(shape)
@@ -150,10 +209,10 @@ def _class_loss(
     function: str, x: Any, name: str, target: Any, reduction: Any, ignore_index: Any
 ) -> Any:
     x, axis, target, count = _class_arguments(x, name, target, reduction, ignore_index)
-    loss = empty(target.shape, x.dtype)
+    loss = empty(target.shape, x.dtype, False, x)
     if x.size:
         r = rows(x, axis)
-        getattr(backend.active(), function)(
+        getattr(backend.active(x), function)(
             r, _per_target(target, r), _per_target(loss, r), index(ignore_index)
         )
     return _reduce(loss, reduction, count)
@@ -163,16 +222,16 @@ def _class_loss_backward(
     function: str, x: Any, name: str, target: Any, reduction: Any, ignore_index: Any, dy: Any
 ) -> np.ndarray:
     x, axis, target, count = _class_arguments(x, name, target, reduction, ignore_index)
-    scale = _scale(dy, reduction, count, target.shape, x.dtype)
+    scale = _scale(dy, reduction, count, target.shape, x)
     dx = empty_like(x)
     if x.size:
         r = rows(x, axis)
         if scale.ndim:
-            scale = _per_target(np.ascontiguousarray(scale), r)
-        getattr(backend.active(), function)(
+            scale = _per_target(contiguous(scale), r)
+        getattr(backend.active(x), function)(
             r, _per_target(target, r), scale, rows(dx, axis), index(ignore_index)
         )
-    return dx
+    return native(dx)
 
 
 def cross_entropy(
@@ -226,7 +285,7 @@ def nll_loss_backward(
 def _pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray]:
     x, target = as_array(x, "x"), as_array(target, "target")
     _check_reduction(reduction)
-    if x.dtype is not target.dtype:
+    if x.dtype is not target.dtype or type(x) is not type(target):
         check_same_dtype("x", x, target=target)
     if target.shape != x.shape:
         check_shape(target, "target", x.shape, "like x")
@@ -238,19 +297,19 @@ def _pair_loss(function: str, x: Any, target: Any, reduction: Any, *parameters: 
     x, target = _pair(x, target, reduction)
     loss = empty_like(x)
     if x.size:
-        getattr(backend.active(), function)(x, target, loss, *parameters)
+        getattr(backend.active(x), function)(x, target, loss, *parameters)
     return _reduce(loss, reduction, x.size)
 
 
 def _pair_loss_backward(function: str, x: Any, target: Any, reduction: Any, dy: Any) -> np.ndarray:
     x, target = _pair(x, target, reduction)
-    scale = _scale(dy, reduction, x.size, x.shape, x.dtype)
+    scale = _scale(dy, reduction, x.size, x.shape, x)
     dx = empty_like(x)
     if x.size:
         if scale.ndim:
             scale = same_format(scale, x)
-        getattr(backend.active(), function)(x, target, scale, dx)
-    return dx
+        getattr(backend.active(x), function)(x, target, scale, dx)
+    return native(dx)
 
 
 def bce_with_logits(x: Any, target: Any, reduction: str = "mean") -> Any:
@@ -320,12 +379,17 @@ def smooth_l1_loss_backward(
     """dx = dloss * (x - target) / beta, between -dloss and dloss; see bce_with_logits_backward."""
     beta = _beta(beta)
     x, target = _pair(x, target, reduction)
-    scale = _scale(dy, reduction, x.size, x.shape, x.dtype)
+    scale = _scale(dy, reduction, x.size, x.shape, x)
     dx = empty_like(x)
     if x.size:
-        scale = same_format(scale, x) if scale.ndim == x.ndim else np.full_like(x, scale)
-        backend.active().smooth_l1_loss_backward(x, target, scale, dx, beta)
-    return dx
+        if scale.ndim == x.ndim:
+            scale = same_format(scale, x)
+        else:
+            full = empty_like(x)
+            full[...] = scale
+            scale = full
+        backend.active(x).smooth_l1_loss_backward(x, target, scale, dx, beta)
+    return native(dx)
 
 
 def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Any:

@@ -11,13 +11,25 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.gpu import foreign
+from convnet.gpu.array import DeviceArray
 from convnet.memory import empty, empty_like
-from convnet.ops._arrays import as_array, check_same_dtype, check_shape, dense, same_format
+from convnet.ops._arrays import (
+    as_array,
+    check_device,
+    check_same_dtype,
+    check_shape,
+    contiguous,
+    dense,
+    native,
+    same_format,
+)
 from convnet.ops.gemm import check_needs
 
 _LAYOUT = "(N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W)"
 _WORD = 2**64
 _BOOL = np.dtype(bool)
+_ARRAYS = (np.ndarray, DeviceArray)
 
 
 def _number(value: Any, name: str) -> float:
@@ -49,13 +61,15 @@ def _channel_array(a: Any, name: str, x: np.ndarray) -> np.ndarray | None:
     a = as_array(a, name)
     check_same_dtype("x", x, **{name: a})
     check_shape(a, name, (x.shape[1],), "for the channels of x")
-    return a if a.flags.c_contiguous else np.ascontiguousarray(a)
+    return contiguous(a)
 
 
 def _running(a: Any, name: str, x: np.ndarray) -> np.ndarray:
     """A running statistic that can be written: the very array, of any strides."""
     if type(a) is not np.ndarray:
-        raise TypeError(f"{name}: expected a numpy.ndarray, got {type(a).__name__}")
+        if not hasattr(a, "__cuda_array_interface__"):
+            raise TypeError(f"{name}: expected a numpy.ndarray, got {type(a).__name__}")
+        a = foreign.wrap(a, name)
     check_same_dtype("x", x, **{name: a})
     check_shape(a, name, (x.shape[1],), "for the channels of x")
     if not a.flags.writeable:
@@ -63,11 +77,16 @@ def _running(a: Any, name: str, x: np.ndarray) -> np.ndarray:
     return a
 
 
+def _channels(x: np.ndarray) -> np.ndarray:
+    """Memory for a value of each channel."""
+    return empty((x.shape[1],), x.dtype, False, x)
+
+
 def _check_apart(written: dict[str, Any], read: dict[str, Any]) -> None:
     """ValueError for a running statistic that overlaps the other one or an input."""
     for name, a in written.items():
         for other, b in (*written.items(), *read.items()):
-            if other == name or type(a) is not np.ndarray or type(b) is not np.ndarray:
+            if other == name or type(a) not in _ARRAYS or type(b) not in _ARRAYS:
                 continue
             if np.may_share_memory(a, b) and np.shares_memory(a, b):
                 raise ValueError(f"{name}: overlaps {other}; training writes it: give it memory")
@@ -82,9 +101,9 @@ def batch_norm_stats(x: Any) -> tuple[np.ndarray, np.ndarray]:
     x = _input(x)
     if x.size == 0:
         raise ValueError(f"x: expected at least one value per channel, got shape {x.shape}")
-    mean, var = empty((x.shape[1],), x.dtype), empty((x.shape[1],), x.dtype)
-    backend.active().batch_norm_stats(x, mean, var)
-    return mean, var
+    mean, var = _channels(x), _channels(x)
+    backend.active(x).batch_norm_stats(x, mean, var)
+    return native(mean), native(var)
 
 
 def batch_norm(
@@ -144,10 +163,13 @@ def batch_norm_and_stats(
                 f"x: expected more than one value per channel when training, got shape {x.shape}"
             )
         if count == 0:
-            return empty_like(x), np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
-        mean, var = empty((x.shape[1],), x.dtype), empty((x.shape[1],), x.dtype)
+            mean, var = _channels(x), _channels(x)
+            mean.fill(0)
+            var.fill(1)
+            return native(empty_like(x)), native(mean), native(var)
+        mean, var = _channels(x), _channels(x)
         y = empty_like(x)
-        backend.active().batch_norm_training(x, weight, bias, mean, var, y, eps)
+        backend.active(x).batch_norm_training(x, weight, bias, mean, var, y, eps)
         if running_mean is not None:
             running_mean *= 1 - momentum
             running_mean += momentum * mean
@@ -162,10 +184,11 @@ def batch_norm_and_stats(
         mean = _channel_array(running_mean, "running_mean", x)
         var = _channel_array(running_var, "running_var", x)
         y = empty_like(x)
-        if x.size == 0:
-            return y, mean, var
-        backend.active().batch_norm(x, mean, var, weight, bias, y, eps)
-    return y, mean, var
+        if x.size:
+            backend.active(x).batch_norm(x, mean, var, weight, bias, y, eps)
+    if type(y) is np.ndarray:
+        return y, mean, var
+    return native(y), native(mean), native(var)
 
 
 def batch_norm_backward(
@@ -196,17 +219,19 @@ def batch_norm_backward(
     weight = _channel_array(weight, "weight", x)
     need_dx, need_dweight, need_dbias = check_needs(needs)
     dx = empty_like(x) if need_dx else None
-    dweight = empty((x.shape[1],), x.dtype) if need_dweight else None
-    dbias = empty((x.shape[1],), x.dtype) if need_dbias else None
+    dweight = _channels(x) if need_dweight else None
+    dbias = _channels(x) if need_dbias else None
     if x.size == 0:
         for gradient in (dweight, dbias):
             if gradient is not None:
                 gradient.fill(0)
     elif need_dx or need_dweight or need_dbias:
-        backend.active().batch_norm_backward(
+        backend.active(x).batch_norm_backward(
             same_format(dy, x), x, mean, var, weight, dx, dweight, dbias, eps, bool(training)
         )
-    return dx, dweight, dbias
+    if type(x) is np.ndarray:
+        return dx, dweight, dbias
+    return native(dx), native(dweight), native(dbias)
 
 
 def _probability(p: Any) -> float:
@@ -241,8 +266,8 @@ def dropout(x: Any, p: float, *, seed: int, offset: int = 0) -> tuple[np.ndarray
     x = dense(x)
     y, mask = empty_like(x), empty_like(x, _BOOL)
     if x.size:
-        backend.active().dropout(x, y, mask, p, seed, offset)
-    return y, mask
+        backend.active(x).dropout(x, y, mask, p, seed, offset)
+    return native(y), native(mask)
 
 
 def dropout_backward(dy: Any, mask: Any, p: float) -> np.ndarray:
@@ -251,12 +276,15 @@ def dropout_backward(dy: Any, mask: Any, p: float) -> np.ndarray:
     dy : any shape    mask : bool, like dy, as dropout gave it    ->    dx : like mask
     """
     dy, p = as_array(dy, "dy"), _probability(p)
-    if type(mask) is not np.ndarray or mask.dtype != bool:
-        kind = mask.dtype if type(mask) is np.ndarray else type(mask).__name__
+    if type(mask) is not np.ndarray and hasattr(mask, "__cuda_array_interface__"):
+        mask = foreign.wrap(mask, "mask")
+    if type(mask) not in _ARRAYS or mask.dtype != bool:
+        kind = mask.dtype if type(mask) in _ARRAYS else type(mask).__name__
         raise TypeError(f"mask: expected a numpy.ndarray of bool, got {kind}")
     check_shape(mask, "mask", dy.shape, "like dy")
+    check_device("dy", dy, mask=mask)
     mask = dense(mask)
     dx = empty_like(mask, dy.dtype)
     if dy.size:
-        backend.active().dropout_backward(same_format(dy, dx), mask, dx, p)
-    return dx
+        backend.active(dy).dropout_backward(same_format(dy, dx), mask, dx, p)
+    return native(dx)

@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.gpu import foreign
 from convnet.memory import empty
-from convnet.ops._arrays import check_shape, dense, same_format
+from convnet.ops._arrays import check_device, check_shape, dense, native, same_format
 from convnet.ops._windows import Ints, Padding, input_array, input_shape, output_gradient, windows
 from convnet.shapes import PoolDims
 
@@ -59,15 +60,17 @@ def _max_pool(
     x = input_array(x, rank)
     dims, shape = windows(rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     channels_last = not x.flags.c_contiguous
-    y = empty(shape, x.dtype, channels_last)
+    y = empty(shape, x.dtype, channels_last, x)
     indices = None
     if return_indices:
         small = prod(dims.in_size) <= _INT32_PLACES
         if not small:
             _check_span(dims)
-        indices = empty(shape, np.dtype(np.int32 if small else np.int64), channels_last)
+        indices = empty(shape, np.dtype(np.int32 if small else np.int64), channels_last, x)
     if y.size:
-        backend.active().max_pool(x, y, indices, dims)
+        backend.active(x).max_pool(x, y, indices, dims)
+    if type(y) is not np.ndarray:
+        y, indices = native(y), native(indices)
     return (y, indices) if return_indices else y
 
 
@@ -128,10 +131,13 @@ def max_pool3d(
 def _places(indices: Any, shape: tuple[int, ...], dims: PoolDims) -> np.ndarray:
     """The checked indices of a max pool, as int32; as int64 where a plane needs that."""
     if type(indices) is not np.ndarray:
-        if not hasattr(indices, "__dlpack__"):
+        if hasattr(indices, "__cuda_array_interface__"):
+            indices = foreign.wrap(indices, "indices")
+        elif not hasattr(indices, "__dlpack__"):
             kind = f"{type(indices).__module__}.{type(indices).__qualname__}"
             raise TypeError(f"indices: expected a numpy.ndarray of integers, got {kind}")
-        indices = np.from_dlpack(indices)
+        else:
+            indices = np.from_dlpack(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices: expected integers, got {indices.dtype}")
     check_shape(indices, "indices", shape, "like dy")
@@ -142,7 +148,8 @@ def _places(indices: Any, shape: tuple[int, ...], dims: PoolDims) -> np.ndarray:
         wide = indices.dtype == np.uint64
         indices = np.minimum(indices, places).astype(np.int64) if wide else indices.astype(np.int64)
     indices = dense(indices)
-    if indices.size:
+    # The values of indices on a GPU are not looked at: that would wait for it.
+    if indices.size and type(indices) is np.ndarray:
         # Read as unsigned, a negative index is a huge one: a single pass tells both ends.
         high = int(indices.view(f"u{indices.dtype.itemsize}").max())
         if high >= places:
@@ -169,11 +176,13 @@ def _max_pool_backward(
     x_shape = input_shape(x_shape, rank)
     dims, shape = windows(rank, x_shape, kernel_size, stride, padding, dilation, ceil_mode)
     dy = output_gradient(dy, rank, shape)
-    indices = same_format(_places(indices, shape, dims), dy)
-    dx = empty(x_shape, dy.dtype, not dy.flags.c_contiguous)
+    indices = _places(indices, shape, dims)
+    check_device("dy", dy, indices=indices)
+    indices = same_format(indices, dy)
+    dx = empty(x_shape, dy.dtype, not dy.flags.c_contiguous, dy)
     if dx.size:
-        backend.active().max_pool_backward(dy, indices, dx, dims)
-    return dx
+        backend.active(dy).max_pool_backward(dy, indices, dx, dims)
+    return dx if type(dx) is np.ndarray else native(dx)
 
 
 def max_pool1d_backward(
