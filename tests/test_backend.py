@@ -219,3 +219,13 @@ def test_info_tells_of_the_extra(monkeypatch, installed):
     monkeypatch.setattr("convnet.gpu.driver.extra_is_installed", lambda: installed)
     words = "is installed" if installed else "is not installed"
     assert f"numba-cuda {words}" in convnet.info()["cuda"]
+
+
+def test_without_the_extra_the_first_array_on_a_gpu_says_so(monkeypatch):
+    monkeypatch.setattr("convnet.gpu.driver.extra_is_installed", lambda: False)
+    monkeypatch.setattr("convnet.gpu.driver._ready", threading.local())
+    with pytest.raises(convnet.GPUError, match=r"numba-cuda: pip install .convnet-kernels\[cuda\]"):
+        convnet.to_device(np.ones(3))
+    with pytest.raises(convnet.GPUError, match="needs numba-cuda"):
+        convnet.nn.Linear(2, 2).to("cuda")
+    assert not convnet.cuda.is_available()

@@ -54,3 +54,12 @@ def test_compiles_without_spills(kernel, arch):
     # What can be resident at all: 64 K registers a multiprocessor, 48 KB of static shared memory.
     assert facts.registers * (kernel.max_threads or 1024) <= 65536, facts
     assert facts.shared <= 49152, facts
+
+
+def test_without_a_gpu_the_first_array_says_so():
+    import convnet
+
+    if convnet.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(convnet.GPUError, match="needs an NVIDIA driver and a GPU"):
+        convnet.to_device([1.0])

@@ -105,7 +105,14 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
     parser.add_argument("--threads", type=_count, help="default: as convnet info tells")
+    _add_device(parser)
     parser.add_argument("--out", metavar="DIR", help="default: runs/<time>")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s"
+    )
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -150,6 +157,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("weights", help="weights.safetensors of a convnet train run")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a PNG, or an IDX file")
+    _add_device(parser)
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -37,6 +37,12 @@ def save(
 def _array(name: str, value: Any) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach()
+    if hasattr(value, "_node"):  # a Tensor
+        value = value.data
+    if hasattr(value, "__cuda_array_interface__"):
+        from convnet.gpu.foreign import wrap
+
+        value = wrap(value, f"state_dict[{name!r}]").get()
     if not isinstance(value, (np.ndarray, np.generic)) and not hasattr(value, "__array__"):
         raise TypeError(f"state_dict[{name!r}]: expected an array, got {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):

@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from convnet.data.ahead import ahead
 from convnet.data.dataset import IterableDataset
 from convnet.data.sampler import BatchSampler, Sampler
+from convnet.nn.conversion import device_name
 from convnet.nn.tensor import Tensor
 from convnet.random import default_generator, generator_from
 from convnet.shapes import integer
@@ -54,8 +56,10 @@ class DataLoader:
     transform, target_transform : called as transform(array, rng) on the whole first and second
     entry of a batch (convnet.data.transforms); rng is the batch's own numpy Generator
     prefetch_factor : how many batches ahead, for each worker
-    pin_memory, persistent_workers : accepted, without effect: there is one memory, and threads
-    start at once
+    device : where batches go: None leaves them on the CPU; "cuda" copies each, through pinned
+    memory and in a stream of its own, while the step before it runs
+    pin_memory, persistent_workers : accepted, without effect: device="cuda" uses pinned memory by
+    itself, and threads start at once
     generator : where the random numbers come from: None (convnet.manual_seed's), a seed, or a numpy
     Generator; the same seed gives the same batches in the same order. With a seed, `epoch` (the
     number of the next epoch) may be set, and all that follows is as if those before had been run
@@ -78,8 +82,10 @@ class DataLoader:
         prefetch_factor: int | None = 2,
         persistent_workers: bool = False,
         generator: Any = None,
+        device: Any = None,
     ) -> None:
         self.dataset, self.collate_fn = dataset, collate_fn
+        self.device = device_name(device)
         self.batch_size = integer(batch_size, "batch_size", 1)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         self.num_workers = integer(num_workers, "num_workers", 0)
@@ -135,8 +141,10 @@ class DataLoader:
                 for i, indices in enumerate(self._batches(rng))
             )
         if self.num_workers == 0:
-            return _one_by_one(jobs)
-        return _ahead(jobs, self.num_workers, self.num_workers * self.prefetch_factor)
+            batches = _one_by_one(jobs)
+        else:
+            batches = _ahead(jobs, self.num_workers, self.num_workers * self.prefetch_factor)
+        return batches if self.device == "cpu" else ahead(batches, self.device)
 
     def _epoch_seed(self) -> tuple[int, tuple[int, ...]]:
         """(entropy, key) of this epoch; counts the epochs."""

@@ -208,6 +208,12 @@ def new_stream() -> int:
     return int(_called(driver.cuStreamCreate(flag), "stream"))
 
 
+def delete_stream(stream: int) -> None:
+    """Give a stream of new_stream back."""
+    if not SIMULATED:
+        _called(_context().cuStreamDestroy(stream), "stream")
+
+
 def synchronize(stream: int) -> None:
     """Wait until all work of a stream is done."""
     if not SIMULATED:

@@ -7,6 +7,7 @@ is a TypeError.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,8 @@ def copyto(to: DeviceArray, values: Any, casting: str = "same_kind", where: Any 
     if where is not True:
         raise lacking("numpy.copyto with where")
     if not isinstance(to, DeviceArray):
-        raise TypeError("copyto: from the GPU to a host array: use get()")
+        np.copyto(to, values.get(), casting)
+        return
     if not to.writeable:
         raise ValueError("assignment destination is read-only")
     if isinstance(values, np.ndarray) and values.ndim == 0:
@@ -274,6 +276,12 @@ def _broadcast_to(array: DeviceArray, shape: Any, subok: bool = False) -> Device
     return array.broadcast_to(tuple(shape) if not hasattr(shape, "__index__") else (shape,))
 
 
+def _split(a: DeviceArray, indices: Any, axis: int = 0) -> list[DeviceArray]:
+    axis %= a.ndim
+    ends = [0, *[int(i) for i in indices], a.shape[axis]]
+    return [a[(slice(None),) * axis + (slice(start, stop),)] for start, stop in pairwise(ends)]
+
+
 def _moveaxis(a: DeviceArray, source: int, destination: int) -> DeviceArray:
     order = [d for d in range(a.ndim) if d != source % a.ndim]
     order.insert(destination % a.ndim, source % a.ndim)
@@ -300,6 +308,7 @@ _FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.transpose: lambda a, axes=None: a.transpose(axes),
     np.swapaxes: lambda a, axis1, axis2: a.swapaxes(axis1, axis2),
     np.moveaxis: _moveaxis,
+    np.split: _split,
     np.broadcast_to: _broadcast_to,
     np.ndim: lambda a: a.ndim,
     np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],

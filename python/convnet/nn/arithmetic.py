@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convnet import ops
+from convnet.nn.conversion import ARRAYS
 
 if TYPE_CHECKING:
     from convnet.nn.tensor import Tensor
@@ -34,7 +35,7 @@ def _operand(value: Any, like: np.ndarray) -> Any:
     a = value.data if isinstance(value, Arithmetic) else value
     if isinstance(a, np.generic) or type(a) is bool:
         return a.item() if isinstance(a, np.generic) else int(a)
-    if not isinstance(a, np.ndarray):
+    if not isinstance(a, ARRAYS):
         return NotImplemented
     if a.dtype != like.dtype and like.dtype.kind == "f" and a.dtype.kind in "iub":
         return a.astype(like.dtype)
@@ -89,7 +90,7 @@ class Arithmetic:
         b = _operand(other, a)
         if b is NotImplemented:
             return NotImplemented
-        if isinstance(b, np.ndarray) and b.dtype.kind == "f" and a.dtype.kind in "iub":
+        if isinstance(b, ARRAYS) and b.dtype.kind == "f" and a.dtype.kind in "iub":
             a = a.astype(b.dtype)
         y = _from_integers(forward(a, b), a)
         if isinstance(other, Arithmetic):
@@ -169,7 +170,7 @@ class Arithmetic:
 
     def __matmul__(self, other: Any) -> Any:
         if not isinstance(other, Arithmetic):
-            if not isinstance(other, np.ndarray):
+            if not isinstance(other, ARRAYS):
                 return NotImplemented
             other = type(self).of(other)  # type: ignore[attr-defined]
         a, b = self.data, other.data
@@ -189,7 +190,7 @@ class Arithmetic:
         return self.result(ops.matmul(a, b), (self, other), backward, (self, other))
 
     def __rmatmul__(self, other: Any) -> Any:
-        if not isinstance(other, np.ndarray):
+        if not isinstance(other, ARRAYS):
             return NotImplemented
         return type(self).of(other) @ self  # type: ignore[attr-defined]
 
@@ -267,7 +268,7 @@ class Arithmetic:
         y = np.clip(a, min, max)
 
         def backward(dy: np.ndarray) -> tuple[Any]:
-            inside = np.ones(a.shape, bool)
+            inside = np.ones_like(a, bool)
             if min is not None:
                 inside &= a >= min
             if max is not None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.nn.conversion import as_dtype, as_ndarray, check_device
+from convnet.nn.conversion import as_dtype, as_ndarray, device_name, moved
 from convnet.nn.tensor import Tensor, as_tensor
 from convnet.random import default_generator, generator_from
 
@@ -15,8 +15,7 @@ def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _made(array: np.ndarray, device: Any, requires_grad: bool) -> Tensor:
-    check_device(device)
-    return Tensor(array, requires_grad)
+    return Tensor(moved(array, device_name(device)), requires_grad)
 
 
 def _dtype(dtype: Any, default: Any = np.float32) -> np.dtype:
@@ -129,31 +128,33 @@ def randperm(n: int, generator: Any = None, device: Any = None) -> Tensor:
 def zeros_like(input: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """0 in input's shape and type."""
     t = as_tensor(input)
-    return zeros(t.shape, dtype=dtype or t.dtype, requires_grad=requires_grad)
+    how = {"dtype": dtype or t.dtype, "device": t.device}
+    return zeros(t.shape, requires_grad=requires_grad, **how)
 
 
 def ones_like(input: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """1 in input's shape and type."""
     t = as_tensor(input)
-    return ones(t.shape, dtype=dtype or t.dtype, requires_grad=requires_grad)
+    how = {"dtype": dtype or t.dtype, "device": t.device}
+    return ones(t.shape, requires_grad=requires_grad, **how)
 
 
 def full_like(input: Any, fill_value: Any, dtype: Any = None) -> Tensor:
     """One value in input's shape and type."""
     t = as_tensor(input)
-    return full(t.shape, fill_value, dtype or t.dtype)
+    return full(t.shape, fill_value, dtype or t.dtype, t.device)
 
 
 def randn_like(input: Any, dtype: Any = None) -> Tensor:
     """randn in input's shape and type."""
     t = as_tensor(input)
-    return randn(t.shape, dtype=dtype or t.dtype)
+    return randn(t.shape, dtype=dtype or t.dtype, device=t.device)
 
 
 def rand_like(input: Any, dtype: Any = None) -> Tensor:
     """rand in input's shape and type."""
     t = as_tensor(input)
-    return rand(t.shape, dtype=dtype or t.dtype)
+    return rand(t.shape, dtype=dtype or t.dtype, device=t.device)
 
 
 def is_tensor(obj: Any) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnet.nn.conversion import target_dtype
+from convnet.nn.conversion import moved, target
 from convnet.nn.parameter import Parameter
 from convnet.nn.state import StateMismatch, array_of, check_state
 from convnet.nn.tensor import FLOATS, Tensor
@@ -224,21 +224,23 @@ class Module:
                 p.grad = Tensor.of(np.zeros_like(p.data))
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
-        """to(dtype) converts parameters and floating-point buffers in place; returns itself.
+        """to(dtype) converts parameters and floating-point buffers in place, to(device) moves all.
 
-        TypeError for another type than float32 and float64, NotImplementedError for a device
-        other than "cpu".
+        device : "cpu" or "cuda". Returns itself. TypeError for another type than float32 and
+        float64, GPUError where there is no GPU, NotImplementedError for other devices.
         """
-        dtype = target_dtype(args, kwargs)
-        if dtype is None:
-            return self
-        if dtype not in FLOATS:
+        dtype, device = target(args, kwargs)
+        if dtype is not None and dtype not in FLOATS:
             raise TypeError(f"dtype: expected float32 or float64, got {dtype}")
+
+        def converted(a: Any) -> Any:
+            a = a if device is None else moved(a, device)
+            return a if dtype is None or a.dtype.kind != "f" else a.astype(dtype, copy=False)
+
         for tensor in (*self.parameters(), *self.buffers()):
-            if tensor.dtype.kind == "f":
-                tensor.data = tensor.data.astype(dtype, copy=False)
+            tensor.data = converted(tensor.data)
             if tensor.grad is not None:
-                tensor.grad = Tensor.of(tensor.grad.data.astype(dtype, copy=False))
+                tensor.grad = Tensor.of(converted(tensor.grad.data))
         return self
 
     def float(self) -> Any:
@@ -250,12 +252,12 @@ class Module:
         return self.to(np.float64)
 
     def cpu(self) -> Any:
-        """Itself: this version lives on the CPU."""
-        return self
+        """to("cpu")."""
+        return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Any:
-        """NotImplementedError."""
-        return self.to("cuda")
+        """to("cuda")."""
+        return self.to("cuda" if device is None else device)
 
     # State.
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convnet.nn.conversion import ARRAYS
+
 if TYPE_CHECKING:
     from convnet.nn.tensor import Tensor
 
@@ -147,7 +149,7 @@ class Shaping:
             return (dx,)
 
         y = a[key]
-        if _is_basic(key) and isinstance(y, np.ndarray):
+        if _is_basic(key) and isinstance(y, ARRAYS):
             return self._view(y, backward)
         return self.result(y, (self,), backward)
 

@@ -5,15 +5,24 @@ from typing import Any
 
 import numpy as np
 
+from convnet.gpu.foreign import wrap
+
 
 class StateMismatch(RuntimeError):  # noqa: N818 - says what it is
     """A state_dict does not fit the module: what is missing, unexpected, or of another shape."""
 
 
 def array_of(value: Any) -> np.ndarray:
-    """The values of a Tensor, an array, or anything with DLPack, torch's tensors among them."""
+    """The values of a Tensor, an array, or anything with DLPack, torch's tensors among them.
+
+    What is on a GPU is brought to the host.
+    """
     if hasattr(value, "detach"):
         value = value.detach()
+    if hasattr(value, "_node"):  # a Tensor
+        value = value.data
+    if hasattr(value, "__cuda_array_interface__"):
+        return wrap(value, "value").get()
     if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
         try:
             return np.from_dlpack(value)

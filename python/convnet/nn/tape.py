@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from convnet.gpu.array import DeviceArray
+
 Gradients = Iterable[Any]  # an array (or None) for each argument
 Backward = Callable[[np.ndarray], Gradients]
 
@@ -96,7 +98,9 @@ def accumulate(leaf: Any, d: Any, held: set[int]) -> None:
     if leaf.grad is not None:
         leaf.grad.data += d
         return
-    if type(d) is not np.ndarray or d.dtype != leaf.data.dtype:
+    if type(d) is DeviceArray:
+        d = d.astype(leaf.data.dtype, copy=False)
+    elif type(d) is not np.ndarray or d.dtype != leaf.data.dtype:
         d = np.asarray(d, leaf.data.dtype)
     if d.base is not None or id(d) in held:
         d = d.copy("K")

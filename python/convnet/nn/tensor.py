@@ -14,9 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from convnet.gpu.array import DeviceArray
 from convnet.nn import tape
 from convnet.nn.arithmetic import Arithmetic
-from convnet.nn.conversion import FLOATS, as_ndarray, check_device, device, target_dtype
+from convnet.nn.conversion import (
+    FLOATS,
+    as_ndarray,
+    device,
+    device_name,
+    host,
+    moved,
+    target,
+)
 from convnet.nn.shaping import Shaping
 from convnet.nn.unrecorded import Unrecorded
 
@@ -50,7 +59,10 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
     def of(array: Any) -> "Tensor":
         """A Tensor of a result, nothing checked and nothing recorded."""
         t = Tensor.__new__(Tensor)
-        t._data = array if type(array) is np.ndarray else np.asarray(array)
+        if type(array) is np.ndarray or type(array) is DeviceArray:
+            t._data = array
+        else:
+            t._data = np.asarray(array)
         t._grad = t._node = None
         t._version = [0]
         t.requires_grad = False
@@ -102,9 +114,9 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
                     f"backward: give a gradient for a tensor of shape {self.shape}; "
                     f"only a tensor of one element has one by itself"
                 )
-            g = np.ones(self._data.shape, self._data.dtype)
+            g = np.ones_like(self._data)
         else:
-            g = as_ndarray(gradient, self._data.dtype)
+            g = moved(as_ndarray(gradient, self._data.dtype), self.device)
             if g.shape != self._data.shape:
                 raise ValueError(f"gradient: expected shape {self.shape}, got {g.shape}")
         if self._node is None:
@@ -152,11 +164,11 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
 
     @property
     def device(self) -> device:
-        return device("cpu")
+        return _CUDA if self.is_cuda else _CPU
 
     @property
     def is_cuda(self) -> bool:
-        return False
+        return type(self._data) is DeviceArray
 
     @property
     def is_leaf(self) -> bool:
@@ -186,7 +198,9 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         return self._data.tolist()
 
     def numpy(self) -> np.ndarray:
-        """The array itself, not a copy."""
+        """The array itself, not a copy; TypeError on a GPU."""
+        if self.is_cuda:
+            raise TypeError("numpy: the tensor is on a GPU; call .cpu() first")
         return self._data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -224,8 +238,9 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         return self._data.__index__()
 
     def __repr__(self) -> str:
-        text = np.array2string(self._data, separator=", ", prefix="tensor(", precision=4)
+        text = np.array2string(host(self._data), separator=", ", prefix="tensor(", precision=4)
         notes = "" if self._data.dtype in (FLOATS[0], np.int64, bool) else f", dtype={self.dtype}"
+        notes += ", device='cuda'" if self.is_cuda else ""
         return f"tensor({text}{notes}{', requires_grad=True' if self.requires_grad else ''})"
 
     def __reduce__(self) -> Any:
@@ -259,13 +274,17 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """to(dtype), to(device), to(device, dtype) or to(other); itself where nothing changes.
 
-        NotImplementedError for any device but "cpu".
+        device : "cpu" or "cuda". GPUError where there is no GPU, NotImplementedError for others.
         """
-        dtype = target_dtype(args, kwargs)
-        if dtype is None or dtype == self._data.dtype:
-            return self
-        old = self._data.dtype
-        return self.result(self._data.astype(dtype), (self,), lambda dy: (dy.astype(old),))
+        dtype, place = target(args, kwargs)
+        t = self
+        if place is not None and place != t.device:
+            back = str(t.device)
+            t = t.result(moved(t._data, place), (t,), lambda dy: (moved(dy, back),))
+        if dtype is not None and dtype != t._data.dtype:
+            old = t._data.dtype
+            t = t.result(t._data.astype(dtype), (t,), lambda dy: (dy.astype(old),))
+        return t
 
     type = to
 
@@ -288,11 +307,17 @@ class Tensor(Arithmetic, Shaping, Unrecorded):
         return self.to(other.dtype)
 
     def cpu(self) -> Any:
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Any:
+        return self.to("cuda" if device is None else device)
+
+    def pin_memory(self) -> Any:
+        """Itself: DataLoader(device="cuda") copies through pinned memory."""
         return self
 
-    def cuda(self) -> Any:
-        return check_device("cuda")
 
+_CPU, _CUDA = device("cpu"), str.__new__(device, "cuda")
 
 # NumPy's binary operators: the methods of the left and of the right operand.
 _OPERATORS = {
@@ -315,9 +340,15 @@ def _rebuild(cls: type[Tensor], data: np.ndarray, requires_grad: bool) -> Tensor
     return cls(data, requires_grad=requires_grad)
 
 
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A Tensor of a copy of data; floats in lists become float32, integers int64."""
-    return Tensor(as_ndarray(data, dtype).copy("K"), requires_grad)
+def tensor(
+    data: Any, dtype: Any = None, requires_grad: bool = False, *, device: Any = None
+) -> Tensor:
+    """A Tensor of a copy of data; floats in lists become float32, integers int64.
+
+    device : "cpu" or "cuda"; left out, where data is
+    """
+    a = as_ndarray(data, dtype).copy("K")
+    return Tensor(a if device is None else moved(a, device_name(device)), requires_grad)
 
 
 def as_tensor(value: Any) -> Tensor:

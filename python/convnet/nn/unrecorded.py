@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from convnet.nn import tape
-from convnet.nn.conversion import as_ndarray
+from convnet.nn.conversion import ARRAYS, as_ndarray
 
 
 def _plain(value: Any) -> Any:
@@ -24,7 +24,7 @@ class Unrecorded:
 
     def _compared(self, ufunc: np.ufunc, other: Any) -> Any:
         other = _plain(other)
-        if not isinstance(other, (np.ndarray, np.generic, float, int)):
+        if not isinstance(other, (*ARRAYS, np.generic, float, int)):
             return NotImplemented
         return self.of(ufunc(self.data, other))
 

@@ -24,7 +24,8 @@ def _norm(grads: list[np.ndarray], norm_type: float) -> float:
     for g in grads:
         if norm_type == 2:
             if g.size:
-                backend.active().sum_squares(dense(g), part)
+                part = part if type(g) is np.ndarray else g.scratch((), part.dtype)
+                backend.active(g).sum_squares(dense(g), part)
                 total += float(part)
         else:
             total += float(np.power(np.abs(g), norm_type, dtype=np.float64).sum())

@@ -56,6 +56,6 @@ class Adagrad(Optimizer):
             state["sum"] = np.full_like(param, group["initial_accumulator_value"])
         rate = float(group["lr"]) / (1 + state["step"] * group["lr_decay"])
         state["step"] += 1
-        backend.active().adagrad(
+        backend.active(param).adagrad(
             param, gradient(grad, group), state["sum"], rate, group["eps"], group["weight_decay"]
         )

@@ -70,7 +70,7 @@ class Adam(Optimizer):
                 state["max_exp_avg_sq"] = np.zeros_like(param)
         state["step"] += 1
         beta1, beta2 = group["betas"]
-        backend.active().adam(
+        backend.active(param).adam(
             param,
             gradient(grad, group),
             state["exp_avg"],

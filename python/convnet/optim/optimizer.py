@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.nn.conversion import ARRAYS
 from convnet.nn.state import array_of
 from convnet.nn.tensor import FLOATS, Tensor
 from convnet.ops._arrays import dense, same_format
@@ -78,6 +79,8 @@ class Optimizer:
                 if p.grad is None:
                     continue
                 data, grad = p.data, p.grad.data
+                if type(grad) is not type(data):
+                    raise TypeError("grad: its parameter is on another device; zero_grad() first")
                 if grad.shape != data.shape or grad.dtype != data.dtype:
                     raise ValueError(
                         f"grad: expected {data.dtype} of {data.shape} like its parameter, "
@@ -96,8 +99,10 @@ class Optimizer:
         if state is None:
             state = self.state[p] = {}
         for name, value in state.items():
-            if isinstance(value, np.ndarray) and (
-                value.dtype != data.dtype or value.strides != data.strides
+            if isinstance(value, ARRAYS) and (
+                type(value) is not type(data)
+                or value.dtype != data.dtype
+                or value.strides != data.strides
             ):
                 state[name] = _like(value, data, name)
         return state
@@ -177,7 +182,7 @@ def _like(value: Any, data: np.ndarray, name: str) -> Any:
     """A copy of an entry of the state, in the type and memory order of its parameter."""
     if name == "step":
         return int(value)
-    if not isinstance(value, np.ndarray) and not hasattr(value, "detach"):
+    if not isinstance(value, ARRAYS) and not hasattr(value, "detach"):
         return copy.deepcopy(value)
     a = array_of(value)
     if a.shape != data.shape:

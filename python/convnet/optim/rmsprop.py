@@ -62,7 +62,7 @@ class RMSprop(Optimizer):
             if group["centered"]:
                 state["grad_avg"] = np.zeros_like(param)
         state["step"] += 1
-        backend.active().rmsprop(
+        backend.active(param).rmsprop(
             param,
             gradient(grad, group),
             state["square_avg"],

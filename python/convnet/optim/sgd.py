@@ -61,7 +61,7 @@ class SGD(Optimizer):
             if buf is None:
                 first = True
                 buf = state["momentum_buffer"] = np.empty_like(param)
-        backend.active().sgd(
+        backend.active(param).sgd(
             param,
             gradient(grad, group),
             buf,

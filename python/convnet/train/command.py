@@ -35,7 +35,7 @@ def _train(options: argparse.Namespace) -> int:
     out = Path(options.out or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
     out.mkdir(parents=True, exist_ok=True)
     convnet.manual_seed(options.seed)
-    model = MODELS[options.model](digits.classes)
+    model = MODELS[options.model](digits.classes).to(options.device)
     rate = RATES[options.optimizer] if options.lr is None else options.lr
     if options.optimizer == "adam":
         optimizer = optim.Adam(model.parameters(), lr=rate)
@@ -44,7 +44,7 @@ def _train(options: argparse.Namespace) -> int:
     threads = get_num_threads()
     settings = (
         f"{options.model}, {options.optimizer} {rate:g}, batch {options.batch_size}, "
-        f"seed {options.seed}"
+        f"seed {options.seed}, on {options.device}"
     )
     print(f"{digits.source}\n{settings}, {threads} thread{'s' if threads > 1 else ''}", flush=True)
     inputs = data.as_input(digits.test_images)
@@ -76,6 +76,7 @@ def _train(options: argparse.Namespace) -> int:
             "lr": rate,
             "batch_size": options.batch_size,
             "seed": options.seed,
+            "device": options.device,
             "data": digits.source,
             "stopped_early": stop.requested,
             "test_accuracy": result,

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from convnet import nn, optim
+from convnet.data.ahead import ahead
+from convnet.nn.conversion import host
 from convnet.nn.utils import clip_grad_norm_
 from convnet.train import progress as shows
 from convnet.train.checkpoint import load_checkpoint, save_checkpoint
@@ -72,10 +74,15 @@ class _Means:
         self.items += n
         self._sums["loss"] += loss * n
         for name, metric in self._metrics.items():
-            self._sums[name] += metric(np.asarray(outputs), np.asarray(targets)) * n
+            self._sums[name] += metric(host(outputs), host(targets)) * n
 
     def under(self, prefix: str) -> dict[str, float]:
         return {f"{prefix}{k}": v / max(1, self.items) for k, v in self._sums.items()}
+
+
+def device_of(model: nn.Module) -> str:
+    """ "cpu" or "cuda": where a model's parameters are."""
+    return str(next((p.device for p in model.parameters()), "cpu"))
 
 
 def evaluate(
@@ -87,7 +94,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     with nn.no_grad():
-        for batch in loader:
+        for batch in ahead(loader, device_of(model)):
             inputs, targets = split(batch)
             outputs = model(*inputs)
             means.add(criterion(outputs, targets).item(), outputs, targets)
@@ -102,7 +109,7 @@ def outputs_of(model: nn.Module, x: Any, batch_size: int = 250) -> np.ndarray:
     model.eval()
     with nn.no_grad():
         parts = [
-            model(nn.Tensor(x[i : i + batch_size])).numpy()
+            host(model(nn.Tensor(x[i : i + batch_size]).to(device_of(model))))
             for i in range(0, max(1, len(x)), batch_size)
         ]
     model.train(was_training)
@@ -130,6 +137,8 @@ def fit(
     validation_name: str = "val",
 ) -> History:
     """Train model on the loader's batches (inputs..., target); returns an entry for each epoch.
+
+    A model on a GPU gets its batches there, copied while the step before runs.
 
     optimizer, criterion : Adam with its defaults and CrossEntropyLoss if left out
     epochs : how many in all, those before a checkpoint counted
@@ -211,7 +220,7 @@ class _Best:
         if self._patience is None:
             return
         if self._sign * value < self.state["value"]:
-            weights = {k: np.array(t.data) for k, t in model.state_dict().items()}
+            weights = {k: np.array(host(t)) for k, t in model.state_dict().items()}
             self.state = {"value": self._sign * value, "waited": 0, "weights": weights}
         else:
             self.state["waited"] += 1
@@ -238,7 +247,7 @@ def _epoch(
     entry: dict[str, Any] = {"epoch": epoch, "lr": float(optimizer.param_groups[0]["lr"])}
     total, start = _items(loader), time.perf_counter()
     stopped = False
-    for batch in loader:
+    for batch in ahead(loader, device_of(model)):
         inputs, targets = split(batch)
         optimizer.zero_grad()
         outputs = model(*inputs)

@@ -20,7 +20,7 @@ BRIGHT = 127.5  # a mean brightness at the edge above this is paper, not ink
 
 def main(options: argparse.Namespace) -> int:
     """Print a line an image: its name, the most probable class and the next one."""
-    model = load_model(options.weights)
+    model = load_model(options.weights).to(options.device)
     for path in options.images:
         names, images, note = read_images(path)
         probabilities = ops.softmax(outputs_of(model, as_input(images)))

@@ -100,7 +100,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
         raise ValueError(f"input: expected (N, C, H, W) or (C, H, W), got shape {x.shape}")
     if not training or p == 0:
         return x
-    ones = Tensor.of(np.ones(x.shape[:-2], x.dtype))
+    ones = Tensor.of(np.ones(x.shape[:-2], x.dtype)).to(x.device)
     return x * dropout(ones, p).reshape((*x.shape[:-2], 1, 1))
 
 

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 
 from convnet import ops
+from convnet.gpu.array import DeviceArray
 from convnet.nn.tensor import Tensor, as_tensor
 
 
 def _dloss(dy: np.ndarray, reduction: str) -> Any:
-    return dy if reduction == "none" else float(dy)
+    """What the ops take: on a GPU the gradient stays there, so that nobody waits for it."""
+    return dy if reduction == "none" or type(dy) is DeviceArray else float(dy)
 
 
 def check_reduction(reduction: Any) -> None:
