@@ -424,6 +424,21 @@ cdef void pack_weights_part(const conv_t *c, index_t part, index_t parts, index_
 
 cdef enum:
     WINDOW = 65536  # elements of a window that is copied, as far as blocks of a few tiles allow
+    IN_PLACE = 256  # filters up to which x is multiplied where it lies: each copy would serve few tiles
+
+
+cdef inline bint is_copy(const conv_t *c) noexcept nogil:
+    """Whether im2col's matrix is x, channels-last, as it lies."""
+    return (is_trivial(&c.axis[0]) and is_trivial(&c.axis[1]) and is_trivial(&c.axis[2])
+            and c.x.n == c.pixels * c.x.at[2]
+            and (c.axis[1].n_in == 1 or c.x.at[1] == c.axis[2].n_in * c.x.at[2])
+            and (c.axis[0].n_in == 1
+                 or c.x.at[0] == c.axis[1].n_in * c.axis[2].n_in * c.x.at[2]))
+
+
+cdef inline bint spreads(index_t distance) noexcept nogil:
+    """Whether rows so far apart spread over the sets of the caches."""
+    return distance * <index_t> sizeof(real_t) % 2048 != 0
 
 cdef void move_to_columns(void *state, index_t i0, index_t i1, index_t j0, index_t j1, index_t k,
                           index_t kc, bint again) noexcept nogil:
@@ -444,7 +459,8 @@ cdef void move_to_rows(void *state, index_t i0, index_t i1, index_t j0, index_t 
 cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
     """The product that computes one group; operands are set by conv_task."""
     p.k = c.taps * c.channels
-    p.rows_a = p.panels_b = p.rows_b = NULL
+    p.rows_a = p.panels_b = NULL
+    p.place_b = NULL
     p.locate_a = p.locate_b = p.locate_c = NULL
     p.columns_a = p.columns_b = False
     p.begins, p.ends = c.bias != NULL, c.relu
@@ -498,10 +514,14 @@ cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const 
         p.panels_b = packed
         if window.direct and c.taps == 1:
             p.locate_a, p.a_stride = locate_im2col_pixel, c.x.at[2]
+            if is_copy(c) and spreads(c.x.at[2]):
+                p.rows_a, p.ld_a, p.step_a = mine.x.data, c.x.at[2], 1
     else:
         p.rows_a, p.ld_a, p.step_a = packed, weights_ld(c), 1
         if window.direct and c.taps == 1:
             p.locate_b, p.b_stride = locate_im2col_row, c.x.c
+            if p.m <= IN_PLACE and spreads(c.x.c):
+                p.place_b, p.ld_b = place_im2col_row, c.x.c
     product_block(&p, task % blocks_of(plan), 0, p.k, scratch)
 
 

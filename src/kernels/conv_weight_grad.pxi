@@ -97,7 +97,8 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
     """The product that computes one group; operands are set by weight_grad_task."""
     cdef const conv_t *c = &g.conv
     p.k = c.batch * c.pixels
-    p.rows_a = p.panels_b = p.rows_b = NULL
+    p.rows_a = p.panels_b = NULL
+    p.place_b = NULL
     p.locate_a, p.locate_b, p.locate_c = NULL, NULL, locate_result
     p.columns_a, p.columns_b = c.x.channels_last, not c.x.channels_last
     p.begins = p.ends = False

@@ -2,16 +2,18 @@
 #
 #            B  k x n                     A block of C is a task of one thread. For every KC of k it goes
 #          +--+--+--+--+                  through its rows in bands: copies a band of A into a buffer (in
-#          |  |  |  |  | KC               L2), then goes through its columns NR at a time: copies that panel
-#          +--+--+--+--+                  of B (it stays in L1), multiplies it with the band, MR rows at a
-#             NR                          time, sums in registers, and hands each MR x NR tile to `store`.
-#   A  m x k                              A block of several bands keeps its panels (in L2) for all of them.
-#   +---------+   +--+--+--+--+           Convolution is this engine with other copies: a fill function
-#   |   KC    |   |  |##|  |  | MR        that reads im2col's matrix straight out of x, a store function
-#   |         |   +--+--+--+--+           that knows where a pixel lies. Nobody else loops over tiles.
-#   +---------+   |  |  |  |  |
-#   |         |   +--+--+--+--+           Bits: an element of C is one chain of multiply-adds over k within
-#   +---------+    C  m x n               a KC, and the KCs are added in order. Blocks, tiles and threads
+#          |  |  |  |  | KC               L2), then goes through its columns GROUP panels at a time: copies
+#          +--+--+--+--+                  these panels of B (L2 holds them too), multiplies them in turn
+#             NR                          with MR rows of the band at a time (they stay in L1), sums in
+#   A  m x k                              registers, and hands each MR x NR tile to `store`. A block of
+#   +---------+   +--+--+--+--+           several bands keeps its panels for all of them.
+#   |   KC    |   |  |##|  |  | MR        Convolution is this engine with other copies: a fill function
+#   |         |   +--+--+--+--+           that reads im2col's matrix straight out of x, a store function
+#   +---------+   |  |  |  |  |           that knows where a pixel lies. What lies in memory as the kernel
+#   |         |   +--+--+--+--+           wants it is not copied. Nobody else loops over tiles.
+#   +---------+    C  m x n
+#                                         Bits: an element of C is one chain of multiply-adds over k within
+#                                         a KC, and the KCs are added in order. Blocks, tiles and threads
 #                                         only choose who computes it.
 #
 # The rows of a micro-tile are split evenly (15 rows are 8 + 7, not 14 + 1), with a kernel compiled for each
@@ -48,8 +50,8 @@ cdef struct product_t:
     fill_t fill_b
     const void *b
     const real_t *panels_b  # instead of fill_b: all panels, packed [n / NR][k][NR]
-    const real_t *rows_b    # instead of fill_b where a panel has NR columns: B as it lies, or NULL
-    index_t ld_b
+    locate_t place_b        # or NULL: where a panel lies as the kernel wants it, rows ld_b apart;
+    index_t ld_b            # gives NULL for a panel that fill_b has to copy
     store_t store
     const void *c
     locate_t locate_a       # or NULL: where fill_a reads; rows a_stride apart
@@ -73,22 +75,30 @@ cdef struct ahead_t:
     index_t pieces, left, run, jump
     const real_t *c
     index_t c_stride, c_rows
+    index_t near          # from an element of B to one that L1 should have soon
 
 cdef enum:
     STRIDE = 16
 
-cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real_t *a, index_t row,
-                              index_t step, const real_t *b, index_t ldb, real_t *out,
-                              index_t ld, bint add, ahead_t *ahead) noexcept nogil:
+cdef inline void micro_kernel(const bint by_rows, const int mr, const int nv, index_t kc,
+                              const real_t *a, index_t row, index_t step, const real_t *b,
+                              index_t ldb, real_t *out, index_t ld, bint add,
+                              ahead_t *ahead) noexcept nogil:
     """out (mr x nv vectors, ld apart) = or += a (mr x kc) b (kc rows, ldb apart)
 
-    a's element (i, k) is at i * row + k * step: rows or columns may be the contiguous ones.
+    a's element (i, k) is at i * row + k (by_rows), or at i + k * step.
     """
     cdef vec_t sums[MR][NV]
     cdef vec_t line[NV]
+    cdef vec_t factor
+    cdef const real_t *rows[MR]  # every third: three addresses each
     cdef int i, j
     cdef index_t k = 0, end
     cdef const real_t *next_c = ahead.c
+    cdef index_t near = ahead.near
+    if by_rows:
+        for i in range((mr + 2) // 3):
+            rows[i] = <const real_t *> opaque(<void *> (a + 3 * i * row))
     for i in range(mr):
         for j in range(nv):
             sums[i][j] = vzero()
@@ -106,11 +116,20 @@ cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real
         end = min_index(k + STRIDE, kc)
         while k < end:
             for j in range(nv):
+                prefetch_near(b + near + j * VL)
                 line[j] = vload(b + j * VL)
             for i in range(mr):
+                if by_rows:
+                    factor = vsplat(rows[i // 3][i % 3 * row])
+                else:
+                    factor = vsplat(a[i])
                 for j in range(nv):
-                    sums[i][j] = sums[i][j] + vsplat(a[i * row]) * line[j]
-            a = a + step
+                    sums[i][j] = sums[i][j] + factor * line[j]
+            if by_rows:
+                for i in range((mr + 2) // 3):
+                    rows[i] = rows[i] + 1
+            else:
+                a = a + step
             b = b + ldb
             k += 1
     if add:
@@ -123,50 +142,53 @@ cdef inline void micro_kernel(const int mr, const int nv, index_t kc, const real
                 vstore(out + i * ld + j * VL, sums[i][j])
 
 
-cdef inline void micro_kernel_rows(const int nv, int mr, index_t kc, const real_t *a, index_t row,
-                                   index_t step, const real_t *b, index_t ldb, real_t *out,
-                                   index_t ld, bint add, ahead_t *ahead) noexcept nogil:
+cdef inline void micro_kernel_rows(const bint by_rows, const int nv, int mr, index_t kc,
+                                   const real_t *a, index_t row, index_t step, const real_t *b,
+                                   index_t ldb, real_t *out, index_t ld, bint add,
+                                   ahead_t *ahead) noexcept nogil:
     # The compiler drops the heights above its MR.
     if MR >= 14 and mr == 14:
-        micro_kernel(14, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 14, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif MR >= 13 and mr == 13:
-        micro_kernel(13, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 13, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif MR >= 12 and mr == 12:
-        micro_kernel(12, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 12, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif MR >= 11 and mr == 11:
-        micro_kernel(11, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 11, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif MR >= 10 and mr == 10:
-        micro_kernel(10, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 10, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif MR >= 9 and mr == 9:
-        micro_kernel(9, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 9, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif MR >= 8 and mr == 8:
-        micro_kernel(8, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 8, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif MR >= 7 and mr == 7:
-        micro_kernel(7, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 7, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif mr == 6:
-        micro_kernel(6, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 6, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif mr == 5:
-        micro_kernel(5, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 5, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif mr == 4:
-        micro_kernel(4, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 4, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif mr == 3:
-        micro_kernel(3, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 3, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     elif mr == 2:
-        micro_kernel(2, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 2, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
     else:
-        micro_kernel(1, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
+        micro_kernel(by_rows, 1, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
 
 
-# Two functions, so that in each the compiler knows which stride is 1.
+# Two functions, so that in each the compiler knows which stride is 1. Fourteen multiples of `row` are more
+# than there are registers: a pointer for every third row leaves two of them, and GCC, which would
+# derive all from one pointer and reload half of the multiples at every k, must not see the relation.
 
 cdef void tile_of_rows(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
                        const real_t *b, index_t ldb, real_t *out, index_t ld, bint add,
                        ahead_t *ahead) noexcept nogil:
     """A's rows are contiguous."""
     if cols <= VL:
-        micro_kernel_rows(1, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
+        micro_kernel_rows(True, 1, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
     else:
-        micro_kernel_rows(2, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
+        micro_kernel_rows(True, 2, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
 
 
 cdef void tile_of_columns(int mr, index_t cols, index_t kc, const real_t *a, index_t step,
@@ -174,9 +196,9 @@ cdef void tile_of_columns(int mr, index_t cols, index_t kc, const real_t *a, ind
                           ahead_t *ahead) noexcept nogil:
     """A's columns are contiguous."""
     if cols <= VL:
-        micro_kernel_rows(1, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
+        micro_kernel_rows(False, 1, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
     else:
-        micro_kernel_rows(2, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
+        micro_kernel_rows(False, 2, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
 
 
 cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
@@ -184,7 +206,7 @@ cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a,
                               real_t *tile) noexcept nogil:
     """tile (mr x cols, NR apart) = a b, A's rows (step = 1) or columns (row = 1) contiguous."""
     cdef ahead_t nothing
-    nothing.pieces = nothing.c_rows = nothing.c_stride = 0
+    nothing.pieces = nothing.c_rows = nothing.c_stride = nothing.near = 0
     nothing.next = nothing.c = NULL
     if step == 1:
         tile_of_rows(mr, cols, kc, a, row, b, ldb, tile, NR, False, &nothing)
@@ -195,6 +217,7 @@ cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a,
 cdef enum:
     PANELS = 1 << 20  # bytes of B's panels that a block keeps, at most: half of L2
     GROUP = 4         # panels at a time, more where they are short: runs along B's rows, and C's
+    MOST_PANELS = 32  # of a group
 
 cdef inline bint keeps_panels(const product_t *p) noexcept nogil:
     return p.panels_b == NULL and p.block_m > p.band
@@ -207,10 +230,10 @@ cdef inline index_t blocks_of(const product_t *p) noexcept nogil:
 cdef inline index_t group_of(index_t kc) noexcept nogil:
     """Columns of the panels that are multiplied in turn with the same rows of A.
 
-    One panel of KC rows: it fills L1. Of shorter ones a few that fit L2: their sums are short of
-    work for the memory that B and C cost, which is read and written in longer runs.
+    A's rows stay in L1, the panels come from L2 in order, well prefetched; and B and C are read
+    and written in longer runs.
     """
-    return NR if 2 * kc > KC else KC * GROUP // kc * NR
+    return min_index(KC * GROUP // kc, MOST_PANELS) * NR
 
 
 cdef inline index_t panels_size(const product_t *p) noexcept nogil:
@@ -293,12 +316,13 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     keep: each panel has its place in `panels`; filled: it is there already. next_a: what fill_a copies
     next, of as many rows and next_kc columns.
     """
-    cdef const real_t *b
+    cdef const real_t *panel[MOST_PANELS]
+    cdef real_t *place[MOST_PANELS]
+    cdef index_t lds[MOST_PANELS]
     cdef const real_t *next_b
     cdef real_t *out
-    cdef index_t j = j0, wide, end, cols, at, ld, ldb, i, n, group, groups = ceil_div(rows, MR)
+    cdef index_t j = j0, wide, end, cols, at, ld, i, n, t, group, groups = ceil_div(rows, MR)
     cdef index_t strides = ceil_div(kc, STRIDE), group_columns = group_of(kc)
-    cdef bint fill = p.panels_b == NULL and not filled
     cdef bint plain = not (first and p.begins or last and p.ends)
     cdef ahead_t ahead
     ahead.c_stride = p.c_stride
@@ -311,51 +335,58 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     while j < j1:
         wide = min_index(group_columns, j1 - j)
         end = j + wide
-        if fill:
-            at = j
-            while at < end:
-                cols = min_index(NR, end - at)
-                if p.rows_b == NULL or cols < NR:
+        at = j
+        for t in range(ceil_div(wide, NR)):
+            cols = min_index(NR, end - at)
+            panel[t] = NULL
+            lds[t] = NR
+            if p.panels_b != NULL:
+                panel[t] = p.panels_b + at * p.k + k * NR
+            elif p.place_b != NULL and cols == NR:
+                panel[t] = p.place_b(p.b, k, at)
+                lds[t] = p.ld_b
+            if panel[t] == NULL:
+                panel[t] = panels + (at - j) * kc
+                lds[t] = NR
+                if not filled:
                     p.fill_b(p.b, k, kc, at, cols, panels + (at - j) * kc, NR)
-                at += NR
-            if p.locate_b != NULL:
-                next_b = NULL
-                if end < j1:
-                    next_b = p.locate_b(p.b, k, end)
-                    i, n = kc, min_index(group_columns, j1 - end)
-                elif not last:
-                    next_b = p.locate_b(p.b, k + kc, j0)
-                    i, n = min_index(KC, p.k - k - kc), min_index(group_columns, j1 - j0)
-                if p.columns_b:
-                    i, n = n, i
-                look_ahead(&ahead, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR), strides)
+            place[t] = <real_t *> p.locate_c(p.c, row, at) if p.locate_c != NULL else NULL
+            at += NR
+        if p.panels_b == NULL and not filled and p.locate_b != NULL:
+            next_b = NULL
+            if end < j1:
+                next_b = p.locate_b(p.b, k, end)
+                i, n = kc, min_index(group_columns, j1 - end)
+            elif not last:
+                next_b = p.locate_b(p.b, k + kc, j0)
+                i, n = min_index(KC, p.k - k - kc), min_index(group_columns, j1 - j0)
+            if p.columns_b:
+                i, n = n, i
+            look_ahead(&ahead, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR), strides)
         i = 0
         for group in range(groups):
             n = rows * (group + 1) // groups - i
             at = j
-            while at < end:
+            for t in range(ceil_div(wide, NR)):
                 cols = min_index(NR, end - at)
-                ldb = NR
-                if p.panels_b != NULL:
-                    b = p.panels_b + at * p.k + k * NR
-                elif p.rows_b != NULL and cols == NR:
-                    b = p.rows_b + k * p.ld_b + at
-                    ldb = p.ld_b
-                else:
-                    b = panels + (at - j) * kc
                 out = tile
                 ld = NR
-                if p.locate_c != NULL:
-                    ahead.c = p.locate_c(p.c, row + i, at)
-                    ahead.c_rows = ceil_div(n, strides) if ahead.c != NULL else 0
-                    if plain and cols == NR and ahead.c != NULL:
-                        out = <real_t *> ahead.c
+                if place[t] != NULL:
+                    ahead.c = place[t] + i * p.c_stride
+                    ahead.c_rows = ceil_div(n, strides)
+                    if plain and cols == NR:
+                        out = place[t] + i * p.c_stride
                         ld = p.c_stride
+                else:
+                    ahead.c = NULL
+                    ahead.c_rows = 0
+                # Of a short panel in place the next rows are of no use, those of its neighbour are.
+                ahead.near = NR if lds[t] != NR and kc < 4 * STRIDE else STRIDE * lds[t]
                 if step == 1:
-                    tile_of_rows(<int> n, cols, kc, a + i * lda, lda, b, ldb, out, ld,
+                    tile_of_rows(<int> n, cols, kc, a + i * lda, lda, panel[t], lds[t], out, ld,
                                  out != tile and not first, &ahead)
                 else:
-                    tile_of_columns(<int> n, cols, kc, a + i * lda, step, b, ldb, out, ld,
+                    tile_of_columns(<int> n, cols, kc, a + i * lda, step, panel[t], lds[t], out, ld,
                                     out != tile and not first, &ahead)
                 if out == tile:
                     p.store(p.c, row + i, n, at, cols, tile, first, last)

@@ -222,8 +222,6 @@ cdef void gemm_task(const product_t *p, bint thin, index_t task, index_t blocks,
         return
     if p.rows_a != NULL:
         mine.rows_a = a.data
-    if p.rows_b != NULL:
-        mine.rows_b = b.data
     product_block(&mine, task % blocks, 0, p.k, scratch)
 
 
@@ -271,7 +269,7 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
         result.addend_row, result.addend_col = result.addend_col, result.addend_row
     p.prepare = NULL
     p.fill_a, p.a, p.rows_a = fill_dense, &left, NULL
-    p.fill_b, p.b, p.panels_b, p.rows_b = fill_dense, &right, NULL, NULL
+    p.fill_b, p.b, p.panels_b, p.place_b = fill_dense, &right, NULL, NULL
     p.store, p.c = store_dense, &result
     p.locate_a = p.locate_b = p.locate_c = NULL
     p.columns_a = p.columns_b = False
@@ -284,7 +282,7 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
         if lies_well(&left, p.m * p.k):
             p.rows_a, p.ld_a, p.step_a = left.data, left.row, left.col
         if right.col == 1 and lies_well(&right, p.k * p.n):
-            p.rows_b, p.ld_b = right.data, right.row
+            p.place_b, p.ld_b = locate_dense, right.row
         else:
             p.columns_b = right.row == 1
             p.locate_b, p.b_stride = locate_dense, right.col if p.columns_b else right.row

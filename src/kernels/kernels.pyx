@@ -62,6 +62,7 @@ cdef extern from "simd.h" nogil:
     mask_t iload32(const int32_t *p)
     void istore32(int32_t *p, mask_t v)
     void prefetch_ahead(const void *p)
+    void prefetch_near(const void *p)
     void vtranspose(const real_t *src, Py_ssize_t src_stride, real_t *dst, Py_ssize_t dst_stride)
     void prefetch_run(const real_t *p, Py_ssize_t n)
     void prefetch_for_write(const real_t *p, Py_ssize_t n)

@@ -248,6 +248,8 @@ INLINE void vtranspose(const real_t *src, ptrdiff_t src_stride, real_t *dst, ptr
 #endif
 /* What is a small page further on: hardware that follows a stream stops at the end of its page. */
 INLINE void prefetch_ahead(const void *p) { __builtin_prefetch((const char *)p + 4096, 0, 3); }
+/* To read it soon from L1. */
+INLINE void prefetch_near(const void *p) { __builtin_prefetch(p, 0, 3); }
 /* Every cache line of n elements: to read it soon from L2, to write it soon. */
 INLINE void prefetch_run(const real_t *p, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += 64 / (int)sizeof(real_t)) __builtin_prefetch(p + i, 0, 2);

@@ -307,6 +307,14 @@ cdef const real_t *locate_im2col_row(const void *matrix, index_t row, index_t co
             - line * v.c.axis[2].n_out + v.taps[0])
 
 
+cdef const real_t *place_im2col_row(const void *matrix, index_t row, index_t col) noexcept nogil:
+    """The same, where NR pixels from col on are adjacent; else NULL."""
+    cdef const window_t *v = <const window_t *> matrix
+    if col % v.c.axis[2].n_out + NR > v.c.axis[2].n_out:
+        return NULL
+    return locate_im2col_row(matrix, row, col)
+
+
 cdef const real_t *locate_im2col_pixel(const void *matrix, index_t row,
                                        index_t col) noexcept nogil:
     """One tap, x read as it lies: rows are pixels; row may be beyond the window."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from convnet.gpu import foreign
 from convnet.gpu.array import DeviceArray
+from convnet.kernels.arrays import is_plain
 from convnet.memory import empty, empty_like
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -23,6 +24,8 @@ def as_array(value: Any, name: str) -> np.ndarray:
     CPU tensors of torch and other objects with DLPack come in without a copy; arrays on a GPU as
     DeviceArrays, without one too. TypeError for anything else, saying what to call.
     """
+    if is_plain(value):
+        return value
     if type(value) is not np.ndarray:
         value = _foreign(value, name)
     if value.dtype is not _F32 and value.dtype is not _F64 and value.dtype not in (_F32, _F64):

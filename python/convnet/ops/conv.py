@@ -16,6 +16,7 @@ groups : channels and filters fall into so many groups, and a filter sees the ch
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,32 @@ from convnet.ops._arrays import (
 )
 from convnet.ops._fused import FUSED, activate, check_activation
 from convnet.ops.gemm import check_needs
-from convnet.shapes import Ints, Padding, conv_dims, integer, shape
+from convnet.shapes import ConvDims, Ints, Padding, Sizes, conv_dims, integer, shape
 
 Gradients = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+# Checking a call's shapes takes longer than a small convolution: so many kinds are kept.
+_remembered = lru_cache(256)(conv_dims)
+
+
+def _dims(
+    x_shape: Sizes,
+    w_shape: Sizes,
+    stride: Ints,
+    padding: Padding,
+    dilation: Ints,
+    groups: int,
+    rank: int,
+) -> ConvDims:
+    """conv_dims; of plain arguments it is looked up. (True and 1.0 equal 1, but are refused.)"""
+    plain = (
+        type(stride) is int
+        and (type(padding) is int or type(padding) is str)
+        and type(dilation) is int
+        and type(groups) is int
+    )
+    known = _remembered if plain else conv_dims
+    return known(x_shape, w_shape, stride, padding, dilation, groups, rank)
 
 
 def check_bias(b: Any, x: np.ndarray, channels: int) -> np.ndarray:
@@ -66,8 +90,9 @@ def _conv(
         check_same_dtype("x", x, w=w)
     if activation is not None:
         check_activation(activation)
-    dims = conv_dims(x.shape, w.shape, stride, padding, dilation, groups, rank)
-    x, w = dense(x), dense(w)
+    dims = _dims(x.shape, w.shape, stride, padding, dilation, groups, rank)
+    x = x if x.flags.c_contiguous else dense(x)
+    w = w if w.flags.c_contiguous else dense(w)
     if b is not None:
         b = check_bias(b, x, dims.out_channels)
     y_shape = (dims.batch, dims.out_channels, *dims.out_size)
@@ -172,7 +197,7 @@ def _conv_backward(
     dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
     if w.dtype is not x.dtype or dy.dtype is not x.dtype or not type(x) is type(w) is type(dy):
         check_same_dtype("x", x, w=w, dy=dy)
-    dims = conv_dims(x.shape, w.shape, stride, padding, dilation, groups, rank)
+    dims = _dims(x.shape, w.shape, stride, padding, dilation, groups, rank)
     check_shape(dy, "dy", (dims.batch, dims.out_channels, *dims.out_size), "like the output")
     need_dx, need_dw, need_db = check_needs(needs)
     x, w = dense(x), dense(w)

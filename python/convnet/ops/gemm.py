@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.kernels.arrays import fits_kernel, product_shape
 from convnet.memory import empty
 from convnet.ops._arrays import (
     as_array,
@@ -28,15 +29,9 @@ def _matrices(a: np.ndarray) -> np.ndarray:
     The copy has the contiguous axis that `a` nearly has: the kernels choose by it in which order
     they sum, and the bits are those of any other array of the same order.
     """
-    (rows, cols), (row, col), item = a.shape[-2:], a.strides[-2:], a.itemsize
-    if cols == 1:
-        fits = row == item or rows == 1
-    elif rows == 1:
-        fits = col == item
-    else:
-        fits = (col == item and row > 0) or (row == item and col > 0)
-    if fits:
+    if fits_kernel(a.shape, a.strides, a.itemsize):
         return a
+    row, col = a.strides[-2:]
     if 0 < abs(row) < abs(col):
         return contiguous(a.swapaxes(-1, -2)).swapaxes(-1, -2)
     return contiguous(a)
@@ -69,6 +64,12 @@ def matmul(a: Any, b: Any, out: np.ndarray | None = None) -> np.ndarray:
     is a row, a 1-D b a column, and that axis is missing in y. K = 0 gives zeros. ValueError for a
     0-D operand and for lengths or batch axes that do not match.
     """
+    if out is None:
+        simple = product_shape(a, b)
+        if simple is not None:  # of small matrices, looking closer takes longer than the product
+            y = empty(simple, a.dtype)
+            backend.active(a).gemm(a, b, None, y, 1.0, 0.0, None)
+            return y
     a, b = _pair(a, b)
     for name, operand in (("a", a), ("b", b)):
         if operand.ndim == 0:
