@@ -84,7 +84,7 @@ def compiled_functions(module):
     }
 
 
-@pytest.mark.parametrize("name", [*MODULES, "cpu", "memory"])
+@pytest.mark.parametrize("name", [*MODULES, "arrays", "cpu", "memory"])
 def test_stub_holds_the_functions_of_the_compiled_module(name):
     stub = STUBS / ("kernels.pyi" if name in MODULES else f"{name}.pyi")
     module = importlib.import_module(f"convnet.kernels.{name}")
@@ -94,7 +94,7 @@ def test_stub_holds_the_functions_of_the_compiled_module(name):
 def test_stubs_are_installed_beside_their_modules(distribution):
     names = {str(file) for file in distribution.files}
     built = [f"{level}_{dtype}" for level in cpu.built_levels() for dtype in ("f32", "f64")]
-    assert {f"convnet/kernels/{name}.pyi" for name in [*built, "cpu", "memory"]} <= names
+    assert {f"convnet/kernels/{name}.pyi" for name in [*built, "arrays", "cpu", "memory"]} <= names
 
 
 LIGHT = """

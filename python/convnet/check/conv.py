@@ -69,6 +69,17 @@ GEOMETRIES: list[Geometry] = [
         _geometry(f"1x1 stride {s} C{c}", (2, c, 5, 7), 9, (1, 1), quick=c == 3, stride=s)
         for s, c in product((1, 2, 3), (3, 18))
     ),
+    # 1x1, multiplied where x lies or not: images end within panels and sums, planes 2 KB apart
+    *(
+        _geometry(f"1x1 C{c} K{k} {h}x{w}", (2, c, h, w), k, (1, 1), quick=c < 40, groups=g)
+        for c, k, h, w, g in (
+            (5, 17, 12, 13, 1),
+            (34, 66, 9, 15, 2),
+            (20, 260, 11, 12, 1),
+            (300, 33, 12, 13, 1),
+            (512, 20, 16, 32, 1),
+        )
+    ),
     _geometry("1x1 padded", (2, 3, 4, 5), 4, (1, 1), padding=2),
     _geometry("1x1 image", (3, 4, 1, 1), 5, (3, 3), quick=True, padding="same"),
     _geometry("kernel over image", (2, 3, 2, 3), 4, (5, 7), padding="full"),
