@@ -2,12 +2,38 @@
 
 CONVNET_TEST_ORACLES=required makes a test fail that would be skipped because torch, scipy or onnx
 is missing: for runs where they are meant to be installed.
+
+--backend cuda runs tests/gpu alone: the whole case list on a GPU. Without a usable GPU it fails.
 """
 
 import os
 
 import convnet
 import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend", choices=("cpu", "cuda"), default="cpu", help="cuda: tests/gpu alone, on a GPU"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--backend") == "cuda":
+        from convnet.gpu import GPUError, driver
+
+        try:
+            driver.ensure()
+        except GPUError as error:
+            raise pytest.UsageError(f"--backend cuda: {error}") from None
+
+
+def pytest_ignore_collect(collection_path, config):
+    """tests/gpu with --backend cuda, all else without."""
+    if collection_path.suffix != ".py":
+        return None
+    on_gpu = collection_path.parent.name == "gpu"
+    return True if on_gpu != (config.getoption("--backend") == "cuda") else None
 
 
 def pytest_report_header():

@@ -483,7 +483,7 @@ def test_types_and_devices():
     assert {str(t.dtype) for t in model.state_dict().values()} == {"float32", "int64"}
     assert model.to("cpu", np.float64)[0].running_mean.dtype == np.float64
     for call in (lambda: model.to("mps"), lambda: nn.Linear(1, 1, device="cuda")):
-        with pytest.raises(NotImplementedError, match="device '(mps|cuda)': layers"):
+        with pytest.raises(NotImplementedError, match=r"device '(mps|cuda)': layers"):
             call()
     with pytest.raises(TypeError, match="dtype: expected float32 or float64, got float16"):
         model.to(np.float16)

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 import convnet
 from convnet import nn, ops, optim
 from convnet.benchmark import workloads
@@ -12,11 +10,17 @@ from convnet.benchmark.tasks import LAYOUTS as LAYOUTS
 from convnet.benchmark.tasks import Task
 from convnet.benchmark.workloads import activation, conv, norm, pool, train
 from convnet.benchmark.workloads import optim as optimizers
+from convnet.gpu import driver
+from convnet.nn.conversion import device_name, host, moved
+
+_device = "cpu"
 
 
 def start(threads: int, precision: str, device: str) -> None:
-    if device != "cpu":
-        raise NotImplementedError(f"this version has no device {device!r}")
+    global _device
+    _device = device_name(device)
+    if _device == "cuda":
+        driver.ensure()
     convnet.set_num_threads(threads)
     convnet.set_precision(precision)
 
@@ -26,7 +30,23 @@ def version() -> str:
 
 
 def array(output: Any) -> Any:
-    return np.asarray(output)
+    return host(output)
+
+
+def synchronize() -> None:
+    if _device == "cuda":
+        driver.synchronize(0)
+
+
+def elapsed(run: Run, calls: int) -> float:
+    """Seconds of so many calls, between two events in the GPU's own time."""
+    start, end = driver.Event(timing=True), driver.Event(timing=True)
+    start.record(0)
+    for _ in range(calls):
+        run()
+    end.record(0)
+    end.wait()
+    return end.seconds_since(start)
 
 
 def _conv(task: Task, a: Arrays) -> Run:
@@ -104,7 +124,7 @@ def _train(task: Task, a: Arrays) -> Run:
     def made(dropout: float) -> Any:
         net = train.network(nn, task.params["network"], dropout)
         for p, w in zip(net.parameters(), train.parameters(a), strict=True):
-            p.data = w.copy()
+            p.data = moved(w, _device).copy()
         return train.trainer(nn, optim, net, nn.Tensor(a["x"]), nn.Tensor(a["target"]))
 
     return train.Steps(made)
@@ -125,11 +145,12 @@ _FAMILIES = {
 def prepare(task: Task, inputs: Arrays, layout: str) -> Run:
     if task.images:
         inputs = {name: in_layout(a, layout) for name, a in inputs.items()}
+    inputs = {name: moved(a, _device) for name, a in inputs.items()}
     return _FAMILIES[workloads.FAMILIES[task.op]](task, inputs)
 
 
 def algorithm(task: Task, layout: str) -> str:
-    if task.op != "conv":
+    if task.op != "conv" or _device != "cpu":
         return ""
     d = conv.dims(task)
     gradients = (None,) if task.direction == "forward" else ("input", "weight")
