@@ -15,10 +15,15 @@ from convnet.check.cross import cross_check
 from convnet.check.runner import call
 from convnet.kernels.cuda import (
     activation,
+    adaptive_pool,
     dropout,
+    im2col,
+    interpolate,
     loss,
     maps,
+    norm,
     optim,
+    pool,
     reduction,
     registers,
     softmax,
@@ -66,6 +71,15 @@ def of(family, *names):
     return [p for p in cases(family) if p.values[0].op in wanted]
 
 
+def in_turns(found):
+    """The cases in float32 and float64 by turns: most of them come in groups of like ones."""
+    types = ("float32", "float64")
+    return [
+        pytest.param(*p.values, types[i % 2], id=f"{p.id}-{types[i % 2]}")
+        for i, p in enumerate(found)
+    ]
+
+
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")
 
 
@@ -100,22 +114,39 @@ def small_rows(monkeypatch):
     monkeypatch.setattr(reduction, "PART", 64)
 
 
-@pytest.mark.parametrize(("case", "memory_format"), of("activation", "softmax", "log_softmax"))
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("case", "memory_format", "dtype"), in_turns(of("activation", "softmax", "log_softmax"))
+)
 @pytest.mark.usefixtures("small_rows")
 def test_softmax(run, case, memory_format, dtype):
     run(softmax, case, dtype)
 
 
-@pytest.mark.parametrize(("case", "memory_format"), cases("loss", most=240))
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("case", "memory_format", "dtype"), in_turns(cases("loss", most=240)))
 @pytest.mark.usefixtures("small_rows")
 def test_loss(run, case, memory_format, dtype):
     run(loss, case, dtype)
 
 
-@pytest.mark.parametrize(("case", "memory_format"), cases("optim", most=40))
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(4, 5, 1), (2, 5, 3)])
+@pytest.mark.usefixtures("small_rows")
+def test_classes_out_of_range_give_nan(shape):
+    """ops cannot look at targets on a GPU without waiting for it."""
+    outer, n, inner = shape
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    target = np.arange(outer * inner).reshape(outer, inner) % n
+    target[0, 0], target[-1, -1] = n, -1
+    wrong = (target < 0) | (target >= n)
+    one = np.ones((), np.float32)
+    for name in ("cross_entropy", "nll_loss"):
+        y, dx = np.empty((outer, inner), np.float32), np.empty_like(x)
+        getattr(loss, name)(x, target, y, -100)
+        getattr(loss, f"{name}_backward")(x, target, one, dx, -100)
+        assert np.array_equal(np.isnan(y), wrong)
+        assert np.array_equal(np.isnan(dx), np.broadcast_to(wrong[:, None], shape))
+
+
+@pytest.mark.parametrize(("case", "memory_format", "dtype"), in_turns(cases("optim", most=40)))
 def test_optim(run, monkeypatch, case, memory_format, dtype):
     monkeypatch.setattr(optim, "THREADS", 4)
     monkeypatch.setattr(optim, "BLOCKS", 1)
@@ -128,12 +159,80 @@ FORMATS = ("nchw", "channels_last")
 
 
 @pytest.mark.parametrize(
-    ("case", "memory_format"),
-    [p for p in cases("norm", FORMATS) if p.values[0].op.startswith("dropout")],
+    ("case", "memory_format", "dtype"),
+    in_turns([p for p in cases("norm", FORMATS) if p.values[0].op.startswith("dropout")]),
 )
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dropout(run, monkeypatch, case, memory_format, dtype):
     """The mask is the reference's bit for bit: its spec allows nothing else."""
     monkeypatch.setattr(dropout, "THREADS", 8)
     monkeypatch.setattr(dropout, "BLOCKS", 1)
     run(dropout, case, dtype, memory_format)
+
+
+@pytest.mark.parametrize(
+    ("case", "memory_format", "dtype"),
+    in_turns(
+        [p for p in cases("norm", FORMATS, most=900) if p.values[0].op.startswith("batch_norm")]
+    )[::3],
+)
+def test_batch_norm(run, monkeypatch, case, memory_format, dtype):
+    """Two warps a block, several parts a channel, a grid that wraps."""
+    monkeypatch.setattr(norm, "THREADS", 64)
+    monkeypatch.setattr(norm, "PART", 64)
+    monkeypatch.setattr(norm, "BLOCKS", 1)
+    monkeypatch.setattr(norm, "ROWS", 2)
+    run(norm, case, dtype, memory_format)
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(pool, "THREADS", 8)
+    monkeypatch.setattr(pool, "BLOCKS", 1)
+    monkeypatch.setattr(pool, "WARP", 2)
+
+
+def pools():
+    """Every few of the many cases; those with planes that are no image of each other."""
+    found = [p for p in cases("pool", FORMATS, most=500) if "adaptive" not in p.values[0].op]
+    return [p for i, p in enumerate(found) if "global" not in p.values[0].op and i % 7 == 0]
+
+
+@pytest.mark.parametrize(("case", "memory_format"), pools())
+@pytest.mark.parametrize("taps", [0, 27])
+@pytest.mark.usefixtures("small_windows")
+def test_pool(run, monkeypatch, case, memory_format, taps):
+    """Windows as constants of the kernel, and as arguments."""
+    monkeypatch.setattr(pool, "TAPS", taps)
+    run(pool, case, "float64" if taps else "float32", memory_format)
+
+
+ADAPTIVE = [
+    p
+    for p in cases("pool", FORMATS, most=500)
+    if "adaptive" in p.values[0].op or "global" in p.values[0].op
+]
+
+
+@pytest.mark.parametrize(("case", "memory_format"), ADAPTIVE[::5])
+@pytest.mark.parametrize("small", [0, 1000])
+@pytest.mark.usefixtures("small_windows")
+def test_adaptive_pool(run, monkeypatch, case, memory_format, small):
+    """A warp a cell, and a thread a cell."""
+    monkeypatch.setattr(pool, "THREADS", 8 if small else 32)
+    monkeypatch.setattr(adaptive_pool, "SMALL", small)
+    run(adaptive_pool, case, "float64" if small else "float32", memory_format)
+
+
+@pytest.mark.parametrize(
+    ("case", "memory_format"),
+    [p for p in cases("conv", FORMATS, most=500) if p.values[0].op in ("im2col", "col2im")],
+)
+@pytest.mark.usefixtures("small_windows")
+def test_im2col(run, case, memory_format):
+    run(im2col, case, "float32", memory_format)
+
+
+@pytest.mark.parametrize(("case", "memory_format"), cases("interpolate", FORMATS))
+@pytest.mark.usefixtures("small_windows")
+def test_interpolate(run, case, memory_format):
+    run(interpolate, case, "float32", memory_format)

@@ -95,7 +95,7 @@ def make_dropout(dtype: np.dtype, lanes: int, threads: int) -> Kernel:
     signature = (
         f"void({arrays}, int64, int64, int64, int64, int64, uint64, uint64, uint64, {dtype})"
     )
-    return kernel(signature, max_threads=threads)(dropout)
+    return kernel(signature, max_threads=threads, min_blocks=2)(dropout)
 
 
 @functools.cache
@@ -117,7 +117,7 @@ def make_dropout_backward(dtype: np.dtype, lanes: int, threads: int) -> Kernel:
             dx[whole + t] = dy[whole + t] * scale if mask[whole + t] else zero
 
     signature = f"void({dtype}[::1], boolean[::1], {dtype}[::1], int64, {dtype})"
-    return kernel(signature, max_threads=threads)(dropout_backward)
+    return kernel(signature, max_threads=threads, min_blocks=2)(dropout_backward)
 
 
 def _grid(threads: int) -> int:

@@ -2,7 +2,8 @@
 
 Cross-entropy goes over slices as softmax does: maximum, exponentials, their sum, and then the
 logarithm (forward) or the scaling (backward) while the row is in registers; no probabilities are
-written. The element-wise losses run over flat memory like the activations.
+written. A class out of range gives NaN: nobody waits for the GPU to look at targets before. The
+element-wise losses run over flat memory like the activations.
 """
 
 import functools
@@ -23,7 +24,6 @@ from convnet.kernels.cuda.softmax import (
     THREADS,
     column_statistics,
     join_statistics,
-    limits,
     load_row,
     row_max,
     row_sum,
@@ -43,6 +43,7 @@ def make_cross_entropy_rows(
     """loss[o] = log(sum of exp(x[o])) - x[o, target[o]]."""
     least = dtype.type(-math.inf)
     zero = dtype.type(0)
+    nan = dtype.type(math.nan)
     rows = threads // group
 
     def cross_entropy_rows(x, target, loss, outer, n, ignore_index):
@@ -63,17 +64,23 @@ def make_cross_entropy_rows(
             total = row_sum(total, t, shared, threads, group)
             if t == 0 and row < outer:
                 at = target[row]
-                loss[row] = zero if at == ignore_index else log(total) - (x[row * n + at] - top)
+                if at == ignore_index:
+                    loss[row] = zero
+                elif at < 0 or at >= n:
+                    loss[row] = nan
+                else:
+                    loss[row] = log(total) - (x[row * n + at] - top)
             o += cuda.gridDim.x * rows
 
     signature = f"void({dtype}[::1], int64[::1], {dtype}[::1], int64, int64, int64)"
-    return kernel(signature, max_threads=threads)(cross_entropy_rows)
+    return kernel(signature, max_threads=threads, min_blocks=2)(cross_entropy_rows)
 
 
 @functools.cache
 def make_cross_entropy_columns(dtype: np.dtype, columns: int, slices: int) -> Kernel:
     size = columns * slices if slices > 1 else 1
     zero = dtype.type(0)
+    nan = dtype.type(math.nan)
 
     def cross_entropy_columns(x, target, loss, outer, n, inner, ignore_index):
         tops = cuda.shared.array(size, dtype)
@@ -91,12 +98,14 @@ def make_cross_entropy_columns(dtype: np.dtype, columns: int, slices: int) -> Ke
                 at = target[column]
                 if at == ignore_index:
                     loss[column] = zero
+                elif at < 0 or at >= n:
+                    loss[column] = nan
                 else:
                     loss[column] = log(total) - (x[first + at * inner] - top)
             block += cuda.gridDim.x * columns
 
     signature = f"void({dtype}[::1], int64[::1], {dtype}[::1], int64, int64, int64, int64)"
-    return kernel(signature, **limits(columns, slices))(cross_entropy_columns)
+    return kernel(signature, max_threads=columns * slices, min_blocks=2)(cross_entropy_columns)
 
 
 @functools.cache
@@ -106,6 +115,7 @@ def make_cross_entropy_backward_rows(
     """dx[o, c] = scale[o scale_step] (softmax(x[o])[c] - (c == target[o])), 0 where ignored."""
     least = dtype.type(-math.inf)
     zero = dtype.type(0)
+    nan = dtype.type(math.nan)
     one = dtype.type(1)
     rows = threads // group
 
@@ -129,6 +139,8 @@ def make_cross_entropy_backward_rows(
             inverse = one / row_sum(total, t, shared, threads, group)
             at = target[row] if row < outer else ignore_index
             factor = scale[row * scale_step] if row < outer else zero
+            if at < 0 or at >= n:
+                factor = nan
             for v in range(held // lanes):
                 for k in range(lanes):
                     hit = one if (v * group + t) * lanes + k == at else zero
@@ -139,13 +151,14 @@ def make_cross_entropy_backward_rows(
 
     arrays = f"{dtype}[::1], int64[::1], {dtype}[::1], {dtype}[::1]"
     signature = f"void({arrays}, int64, int64, int64, int64)"
-    return kernel(signature, max_threads=threads)(cross_entropy_backward_rows)
+    return kernel(signature, max_threads=threads, min_blocks=2)(cross_entropy_backward_rows)
 
 
 @functools.cache
 def make_cross_entropy_backward_columns(dtype: np.dtype, columns: int, slices: int) -> Kernel:
     size = columns * slices if slices > 1 else 1
     zero = dtype.type(0)
+    nan = dtype.type(math.nan)
     one = dtype.type(1)
 
     def cross_entropy_backward_columns(
@@ -165,6 +178,8 @@ def make_cross_entropy_backward_columns(dtype: np.dtype, columns: int, slices: i
             log_total = log(total)
             at = target[column] if length > 0 else ignore_index
             factor = scale[column * scale_step] if length > 0 else zero
+            if at < 0 or at >= n:
+                factor = nan
             i = np.int64(ty)
             while i < length:
                 hit = one if i == at else zero
@@ -175,7 +190,9 @@ def make_cross_entropy_backward_columns(dtype: np.dtype, columns: int, slices: i
 
     arrays = f"{dtype}[::1], int64[::1], {dtype}[::1], {dtype}[::1]"
     signature = f"void({arrays}, int64, int64, int64, int64, int64)"
-    return kernel(signature, **limits(columns, slices))(cross_entropy_backward_columns)
+    return kernel(signature, max_threads=columns * slices, min_blocks=2)(
+        cross_entropy_backward_columns
+    )
 
 
 def cross_entropy(logits: Any, target: Any, loss: Any, ignore_index: int) -> None:
@@ -203,23 +220,30 @@ def cross_entropy_backward(
 def make_nll(dtype: np.dtype, threads: int) -> Kernel:
     """loss[o, j] = -x[o, target[o, j], j]."""
     zero = dtype.type(0)
+    nan = dtype.type(math.nan)
 
     def nll_loss(x, target, loss, n, inner, count, ignore_index):
         i = np.int64(cuda.blockIdx.x) * threads + cuda.threadIdx.x
         while i < count:
             at = target[i]
             o = i // inner
-            loss[i] = zero if at == ignore_index else -x[(o * n + at) * inner + (i - o * inner)]
+            if at == ignore_index:
+                loss[i] = zero
+            elif at < 0 or at >= n:
+                loss[i] = nan
+            else:
+                loss[i] = -x[(o * n + at) * inner + (i - o * inner)]
             i += cuda.gridDim.x * threads
 
     signature = f"void({dtype}[::1], int64[::1], {dtype}[::1], int64, int64, int64, int64)"
-    return kernel(signature, max_threads=threads)(nll_loss)
+    return kernel(signature, max_threads=threads, min_blocks=2)(nll_loss)
 
 
 @functools.cache
 def make_nll_backward(dtype: np.dtype, threads: int) -> Kernel:
     """dx[o, c, j] = -scale[(o, j) scale_step] where c is the target, else 0."""
     zero = dtype.type(0)
+    nan = dtype.type(math.nan)
 
     def nll_loss_backward(target, scale, dx, n, inner, count, ignore_index, scale_step):
         i = np.int64(cuda.blockIdx.x) * threads + cuda.threadIdx.x
@@ -228,13 +252,17 @@ def make_nll_backward(dtype: np.dtype, threads: int) -> Kernel:
             o = row // n
             column = o * inner + (i - row * inner)
             at = target[column]
-            hit = at != ignore_index and at == row - o * n
-            dx[i] = -scale[column * scale_step] if hit else zero
+            if at == ignore_index:
+                dx[i] = zero
+            elif at < 0 or at >= n:
+                dx[i] = nan
+            else:
+                dx[i] = -scale[column * scale_step] if at == row - o * n else zero
             i += cuda.gridDim.x * threads
 
     arrays = f"int64[::1], {dtype}[::1], {dtype}[::1]"
     signature = f"void({arrays}, int64, int64, int64, int64, int64)"
-    return kernel(signature, max_threads=threads)(nll_loss_backward)
+    return kernel(signature, max_threads=threads, min_blocks=2)(nll_loss_backward)
 
 
 def _grid(count: int) -> int:

@@ -59,7 +59,7 @@ def make_unary(
             y[whole + t] = function(x[whole + t], p)
 
     signature = f"void({dtype}[::1], {dtype}[::1], int64, {dtype})"
-    return kernel(signature, max_threads=threads)(named(unary, function, lanes))
+    return kernel(signature, max_threads=threads, min_blocks=2)(named(unary, function, lanes))
 
 
 @functools.cache
@@ -92,7 +92,7 @@ def make_binary(
             y[whole + t] = function(a[whole + t], b[whole + t], p)
 
     signature = f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], int64, {dtype})"
-    return kernel(signature, max_threads=threads)(named(binary, function, lanes))
+    return kernel(signature, max_threads=threads, min_blocks=2)(named(binary, function, lanes))
 
 
 @functools.cache
@@ -137,7 +137,7 @@ def make_scaled(
             y[i] = function(a[i], b[i], p) * scale[0 if one_scale else i]
 
     signature = f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], {dtype}[::1], int64, {dtype})"
-    return kernel(signature, max_threads=threads)(named(scaled, function, lanes))
+    return kernel(signature, max_threads=threads, min_blocks=2)(named(scaled, function, lanes))
 
 
 def grid_of(n: int, dtype: np.dtype, unroll: int) -> int:

@@ -66,7 +66,7 @@ def make_sgd(
                 d = d + rate * s if nesterov else s
             param[i] -= lr * d
 
-    return kernel(_signature(dtype, 3, 4), max_threads=threads)(sgd)
+    return kernel(_signature(dtype, 3, 4), max_threads=threads, min_blocks=2)(sgd)
 
 
 @inline
@@ -128,7 +128,7 @@ def make_adam(dtype: np.dtype, amsgrad: bool, lanes: int, threads: int) -> Kerne
             if amsgrad:
                 largest[i] = w0
 
-    return kernel(_signature(dtype, 5, 9), max_threads=threads)(adam)
+    return kernel(_signature(dtype, 5, 9), max_threads=threads, min_blocks=2)(adam)
 
 
 @inline
@@ -197,7 +197,7 @@ def make_rmsprop(
             if centered:
                 mean[i] = m0
 
-    return kernel(_signature(dtype, 5, 6), max_threads=threads)(rmsprop)
+    return kernel(_signature(dtype, 5, 6), max_threads=threads, min_blocks=2)(rmsprop)
 
 
 @inline
@@ -231,7 +231,7 @@ def make_adagrad(dtype: np.dtype, lanes: int, threads: int) -> Kernel:
             param[i] = p0
             total[i] = s0
 
-    return kernel(_signature(dtype, 3, 3), max_threads=threads)(adagrad)
+    return kernel(_signature(dtype, 3, 3), max_threads=threads, min_blocks=2)(adagrad)
 
 
 def _run(make: Any, flags: tuple[bool, ...], arrays: tuple[Any, ...], *numbers: float) -> None:

@@ -91,7 +91,9 @@ def make_sum(dtype: np.dtype, squares: bool, lanes: int, threads: int) -> Kernel
             partial[cuda.blockIdx.x] = total
 
     sum_parts.__name__ = "sum_squares" if squares else "sum_all"
-    return kernel(f"void({dtype}[::1], float64[::1], int64)", max_threads=threads)(sum_parts)
+    return kernel(f"void({dtype}[::1], float64[::1], int64)", max_threads=threads, min_blocks=2)(
+        sum_parts
+    )
 
 
 def sum_array(x: Any, total: Any, squares: bool) -> None:

@@ -32,17 +32,6 @@ BLOCKS = 32  # a multiprocessor, at most
 MANY = 1024  # columns a multiprocessor from which on one thread takes a whole column
 
 
-def limits(columns: int, slices: int) -> dict[str, int]:
-    """What the compiler is told of a streaming kernel.
-
-    Told 256 threads, it spills 8 to 80 bytes of some float64 kernels to come to 48 registers,
-    though nobody asked; so it does not.
-    """
-    if slices == 1:
-        return {"max_threads": columns, "max_registers": 64}
-    return {"max_threads": max(512, columns * slices)}
-
-
 # Rows in registers ----------------------------------------------------------------------------
 
 
@@ -120,7 +109,7 @@ def make_rows(
 
     softmax_rows.__name__ = "log_softmax_rows" if logarithm else "softmax_rows"
     signature = f"void({dtype}[::1], {dtype}[::1], int64, int64)"
-    return kernel(signature, max_threads=threads)(softmax_rows)
+    return kernel(signature, max_threads=threads, min_blocks=2)(softmax_rows)
 
 
 @functools.cache
@@ -152,10 +141,7 @@ def make_rows_backward(
 
     softmax_backward_rows.__name__ = f"{'log_' if logarithm else ''}softmax_backward_rows"
     signature = f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], int64, int64)"
-    limit = {"max_threads": max(512, threads)}  # as in limits()
-    if dtype.itemsize == 4:
-        limit = {"max_threads": threads, "max_registers": 160}
-    return kernel(signature, **limit)(softmax_backward_rows)
+    return kernel(signature, max_threads=threads, min_blocks=1)(softmax_backward_rows)
 
 
 # Streamed -------------------------------------------------------------------------------------
@@ -253,7 +239,7 @@ def make_columns(dtype: np.dtype, logarithm: bool, columns: int, slices: int) ->
 
     softmax_columns.__name__ = "log_softmax_columns" if logarithm else "softmax_columns"
     signature = f"void({dtype}[::1], {dtype}[::1], int64, int64, int64)"
-    return kernel(signature, **limits(columns, slices))(softmax_columns)
+    return kernel(signature, max_threads=columns * slices, min_blocks=2)(softmax_columns)
 
 
 @functools.cache
@@ -286,7 +272,7 @@ def make_columns_backward(dtype: np.dtype, logarithm: bool, columns: int, slices
 
     softmax_backward_columns.__name__ = f"{'log_' if logarithm else ''}softmax_backward_columns"
     signature = f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], int64, int64, int64)"
-    return kernel(signature, **limits(columns, slices))(softmax_backward_columns)
+    return kernel(signature, max_threads=columns * slices, min_blocks=2)(softmax_backward_columns)
 
 
 # Which ----------------------------------------------------------------------------------------

@@ -1,0 +1,444 @@
+"""Max and average pooling of 1 to 3 spatial dimensions, and their gradients by gathering.
+
+    planes (NCHW)            a thread has one element of the result: neighbours along W
+    pixels (channels-last)   a thread has 16 bytes of channels of one pixel
+
+All ranks are three axes with sizes of 1 in front: n inputs, q outputs, windows of k taps, steps s,
+low padding p, dilation d. Output o and tap t of an axis read input o s - p + t d.
+
+Forward, a thread goes over the taps of its window. Backward, it goes over the windows that hold its
+input, and adds what they give: no two threads write to one place, and the sum has one order.
+Windows of few taps are constants of the kernel, so that the loops are unrolled, their loads run
+together and divisions by the stride become multiplications; all others are arguments.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from convnet.kernels.cuda.intrinsics import WARP
+from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
+from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
+from convnet.kernels.cuda.scalar import inline
+from convnet.shapes import PoolDims
+from numba import cuda
+
+THREADS = 256
+BLOCKS = 32  # a multiprocessor, at most
+TAPS = 27  # of windows that are constants, at most
+
+Window = tuple[int, ...]  # k, s, d of three axes
+
+_GEOMETRY = ", ".join(["UniTuple(int64, 3)"] * 7) + ", int64, int64"
+
+
+@inline
+def inside(i, n):
+    """0 <= i < n, both within 32 bits: one comparison."""
+    return np.uint32(i) < np.uint32(n)
+
+
+@inline
+def places_of(i, q):
+    """The three indices of element i of a plane q, of fewer than 2^32 elements."""
+    row = np.int64(np.uint32(i) // np.uint32(q[2]))
+    plane = np.int64(np.uint32(row) // np.uint32(q[1]))
+    return plane, row - plane * q[1], i - row * q[2]
+
+
+@inline
+def first_window(i, k, s, p, d):
+    """The first output whose window may hold input i."""
+    beyond = i + p - (k - 1) * d
+    return np.int64(np.uint32(beyond + s - 1) // np.uint32(s)) if beyond > 0 else np.int64(0)
+
+
+@inline
+def last_window(i, q, s, p):
+    last = np.int64(np.uint32(i + p) // np.uint32(s))
+    return last if last < q else q - 1
+
+
+@inline
+def extent(o, k, s, p, end, n, counts_padding):
+    """How many elements of an axis the average of output o is over."""
+    begin = o * s - p
+    stop = begin + k
+    high = end if counts_padding else n
+    low = -p if counts_padding else 0
+    return (stop if stop < high else high) - (begin if begin > low else low)
+
+
+@inline
+def divisor_of(a, b, c, k, s, p, end, n, counts_padding, divisor):
+    """k and s of an average pool are arguments here, wherever they are constants."""
+    if divisor > 0:
+        return divisor
+    volume = extent(a, k[0], s[0], p[0], end[0], n[0], counts_padding)
+    volume *= extent(b, k[1], s[1], p[1], end[1], n[1], counts_padding)
+    return volume * extent(c, k[2], s[2], p[2], end[2], n[2], counts_padding)
+
+
+def _named(function: Any, average: bool, window: Window | None, end: str) -> Any:
+    words = "avg_pool" if average else "max_pool"
+    if window:
+        words += "_" + "x".join(map(str, window[:3]))
+    function.__name__ = words + end
+    return function
+
+
+@functools.cache
+def make_planes(
+    dtype: np.dtype,
+    index: np.dtype | None,
+    average: bool,
+    window: Window | None,
+    across: int,
+    threads: int,
+) -> Kernel:
+    """y (and the places of the maxima, of type `index`), `across` threads a plane."""
+    zero = dtype.type(0)
+    least = dtype.type(-math.inf)
+    indexed = index is not None
+    fixed = window is not None
+    c0, c1, c2, t0, t1, t2, e0, e1, e2 = window or (1,) * 9
+    down = threads // across
+
+    def pool_planes(x, y, indices, planes, n, q, k, s, p, d, end, counts_padding, divisor):
+        k0, k1, k2 = (c0, c1, c2) if fixed else (k[0], k[1], k[2])
+        s0, s1, s2 = (t0, t1, t2) if fixed else (s[0], s[1], s[2])
+        d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
+        size = n[0] * n[1] * n[2]
+        outputs = q[0] * q[1] * q[2]
+        t = cuda.threadIdx.x
+        plane = np.int64(cuda.blockIdx.x) * down + t // across
+        while plane < planes:
+            i = np.int64(cuda.blockIdx.y) * across + t % across
+            while i < outputs:
+                o0, o1, o2 = places_of(i, q)
+                best = zero if average else least
+                where = np.int64(-1)
+                for a in range(k0):
+                    z = o0 * s0 - p[0] + a * d0
+                    if inside(z, n[0]):
+                        for b in range(k1):
+                            u = o1 * s1 - p[1] + b * d1
+                            if inside(u, n[1]):
+                                for c in range(k2):
+                                    w = o2 * s2 - p[2] + c * d2
+                                    if inside(w, n[2]):
+                                        at = (z * n[1] + u) * n[2] + w
+                                        v = x[plane * size + at]
+                                        if average:
+                                            best += v
+                                        elif v > best or v != v or where < 0:
+                                            best = v
+                                            where = at
+                if average:
+                    cells = divisor_of(o0, o1, o2, k, s, p, end, n, counts_padding, divisor)
+                    best = best / dtype.type(cells)
+                y[plane * outputs + i] = best
+                if indexed:
+                    indices[plane * outputs + i] = where
+                i += cuda.gridDim.y * across
+            plane += cuda.gridDim.x * down
+
+    signature = f"void({dtype}[::1], {dtype}[::1], {index or dtype}[::1], int64, {_GEOMETRY})"
+    name = ("_indices" if indexed else "") + "_planes"
+    return kernel(signature, max_threads=threads, min_blocks=2)(
+        _named(pool_planes, average, window, name)
+    )
+
+
+@functools.cache
+def make_pixels(
+    dtype: np.dtype,
+    index: np.dtype | None,
+    average: bool,
+    window: Window | None,
+    lanes: int,
+    across: int,
+    threads: int,
+) -> Kernel:
+    """The same for channels-last: `across` threads along the channels, `lanes` channels each."""
+    zero = dtype.type(0)
+    least = dtype.type(-math.inf)
+    indexed = index is not None
+    fixed = window is not None
+    c0, c1, c2, t0, t1, t2, e0, e1, e2 = window or (1,) * 9
+    down = threads // across
+
+    def pool_pixels(
+        x, y, indices, images, channels, n, q, k, s, p, d, end, counts_padding, divisor
+    ):
+        k0, k1, k2 = (c0, c1, c2) if fixed else (k[0], k[1], k[2])
+        s0, s1, s2 = (t0, t1, t2) if fixed else (s[0], s[1], s[2])
+        d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
+        best = cuda.local.array(lanes, dtype)
+        r = cuda.local.array(lanes, dtype)
+        where = cuda.local.array(lanes, np.int64)
+        size = n[0] * n[1] * n[2]
+        outputs = q[0] * q[1] * q[2]
+        ch = (cuda.blockIdx.y * across + cuda.threadIdx.x) * lanes
+        pixel = np.int64(cuda.blockIdx.x) * down + cuda.threadIdx.y
+        while pixel < images * outputs and ch < channels:
+            image = pixel // outputs
+            o0, o1, o2 = places_of(pixel - image * outputs, q)
+            for m in range(lanes):
+                best[m] = zero if average else least
+                where[m] = -1
+            for a in range(k0):
+                z = o0 * s0 - p[0] + a * d0
+                if inside(z, n[0]):
+                    for b in range(k1):
+                        u = o1 * s1 - p[1] + b * d1
+                        if inside(u, n[1]):
+                            for c in range(k2):
+                                w = o2 * s2 - p[2] + c * d2
+                                if inside(w, n[2]):
+                                    at = (z * n[1] + u) * n[2] + w
+                                    first = (image * size + at) * channels + ch
+                                    load_registers(x, first, r, 0, lanes)
+                                    for m in range(lanes):
+                                        v = r[m]
+                                        if average:
+                                            best[m] += v
+                                        elif v > best[m] or v != v or where[m] < 0:
+                                            best[m] = v
+                                            where[m] = at
+            if average:
+                cells = divisor_of(o0, o1, o2, k, s, p, end, n, counts_padding, divisor)
+                for m in range(lanes):
+                    best[m] = best[m] / dtype.type(cells)
+            store_registers(y, pixel * channels + ch, best, 0, lanes)
+            if indexed:
+                for m in range(lanes):
+                    indices[pixel * channels + ch + m] = where[m]
+            pixel += cuda.gridDim.x * down
+
+    arrays = f"{dtype}[::1], {dtype}[::1], {index or dtype}[::1]"
+    signature = f"void({arrays}, int64, int64, {_GEOMETRY})"
+    name = ("_indices" if indexed else "") + "_pixels"
+    return kernel(signature, max_threads=threads, min_blocks=2)(
+        _named(pool_pixels, average, window, name)
+    )
+
+
+@functools.cache
+def make_planes_backward(
+    dtype: np.dtype,
+    index: np.dtype | None,
+    average: bool,
+    window: Window | None,
+    across: int,
+    threads: int,
+) -> Kernel:
+    """dx: of every input, the sum over the windows that hold it (and have it as their maximum)."""
+    zero = dtype.type(0)
+    fixed = window is not None
+    c0, c1, c2, t0, t1, t2, e0, e1, e2 = window or (1,) * 9
+    down = threads // across
+
+    def gather_planes(dy, indices, dx, planes, n, q, k, s, p, d, end, counts_padding, divisor):
+        k0, k1, k2 = (c0, c1, c2) if fixed else (k[0], k[1], k[2])
+        s0, s1, s2 = (t0, t1, t2) if fixed else (s[0], s[1], s[2])
+        d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
+        size = n[0] * n[1] * n[2]
+        outputs = q[0] * q[1] * q[2]
+        t = cuda.threadIdx.x
+        plane = np.int64(cuda.blockIdx.x) * down + t // across
+        while plane < planes:
+            i = np.int64(cuda.blockIdx.y) * across + t % across
+            while i < size:
+                z, u, w = places_of(i, n)
+                begin1, stop1 = first_window(u, k1, s1, p[1], d1), last_window(u, q[1], s1, p[1])
+                begin2, stop2 = first_window(w, k2, s2, p[2], d2), last_window(w, q[2], s2, p[2])
+                total = zero
+                a = first_window(z, k0, s0, p[0], d0)
+                stop0 = last_window(z, q[0], s0, p[0])
+                while a <= stop0:
+                    b = begin1
+                    while b <= stop1:
+                        c = begin2
+                        while c <= stop2:
+                            at = plane * outputs + (a * q[1] + b) * q[2] + c
+                            if average:
+                                cells = divisor_of(
+                                    a, b, c, k, s, p, end, n, counts_padding, divisor
+                                )
+                                total += dy[at] / dtype.type(cells)
+                            elif indices[at] == i:
+                                total += dy[at]
+                            c += 1
+                        b += 1
+                    a += 1
+                dx[plane * size + i] = total
+                i += cuda.gridDim.y * across
+            plane += cuda.gridDim.x * down
+
+    signature = f"void({dtype}[::1], {index or dtype}[::1], {dtype}[::1], int64, {_GEOMETRY})"
+    named = _named(gather_planes, average, window, "_backward_planes")
+    return kernel(signature, max_threads=threads, min_blocks=2)(named)
+
+
+@functools.cache
+def make_pixels_backward(
+    dtype: np.dtype,
+    index: np.dtype | None,
+    average: bool,
+    window: Window | None,
+    lanes: int,
+    across: int,
+    threads: int,
+) -> Kernel:
+    zero = dtype.type(0)
+    fixed = window is not None
+    c0, c1, c2, t0, t1, t2, e0, e1, e2 = window or (1,) * 9
+    down = threads // across
+
+    def gather_pixels(
+        dy, indices, dx, images, channels, n, q, k, s, p, d, end, counts_padding, divisor
+    ):
+        k0, k1, k2 = (c0, c1, c2) if fixed else (k[0], k[1], k[2])
+        s0, s1, s2 = (t0, t1, t2) if fixed else (s[0], s[1], s[2])
+        d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
+        total = cuda.local.array(lanes, dtype)
+        r = cuda.local.array(lanes, dtype)
+        size = n[0] * n[1] * n[2]
+        outputs = q[0] * q[1] * q[2]
+        ch = (cuda.blockIdx.y * across + cuda.threadIdx.x) * lanes
+        pixel = np.int64(cuda.blockIdx.x) * down + cuda.threadIdx.y
+        while pixel < images * size and ch < channels:
+            image = pixel // size
+            i = pixel - image * size
+            z, u, w = places_of(i, n)
+            begin1, stop1 = first_window(u, k1, s1, p[1], d1), last_window(u, q[1], s1, p[1])
+            begin2, stop2 = first_window(w, k2, s2, p[2], d2), last_window(w, q[2], s2, p[2])
+            for m in range(lanes):
+                total[m] = zero
+            a = first_window(z, k0, s0, p[0], d0)
+            stop0 = last_window(z, q[0], s0, p[0])
+            while a <= stop0:
+                b = begin1
+                while b <= stop1:
+                    c = begin2
+                    while c <= stop2:
+                        at = image * outputs + (a * q[1] + b) * q[2] + c
+                        load_registers(dy, at * channels + ch, r, 0, lanes)
+                        if average:
+                            cells = divisor_of(a, b, c, k, s, p, end, n, counts_padding, divisor)
+                            for m in range(lanes):
+                                total[m] += r[m] / dtype.type(cells)
+                        else:
+                            for m in range(lanes):
+                                if indices[at * channels + ch + m] == i:
+                                    total[m] += r[m]
+                        c += 1
+                    b += 1
+                a += 1
+            store_registers(dx, pixel * channels + ch, total, 0, lanes)
+            pixel += cuda.gridDim.x * down
+
+    arrays = f"{dtype}[::1], {index or dtype}[::1], {dtype}[::1]"
+    signature = f"void({arrays}, int64, int64, {_GEOMETRY})"
+    named = _named(gather_pixels, average, window, "_backward_pixels")
+    return kernel(signature, max_threads=threads, min_blocks=3 if average else 4)(named)
+
+
+# Launch ---------------------------------------------------------------------------------------
+
+
+def power_of_two(n: int, least: int, most: int) -> int:
+    """The least power of two from `least` on that is n or more, but not above `most`."""
+    p = least
+    while p < n and p < most:
+        p *= 2
+    return p
+
+
+def run_planes(make: Any, key: Any, arrays: Any, planes: int, places: int, *numbers: Any) -> None:
+    """A kernel over planes of so many places. key : the factory's arguments before `across`."""
+    across = power_of_two(places, min(WARP, THREADS), THREADS)
+    most = BLOCKS * multiprocessors()
+    grid = grid_for(planes, THREADS // across, most)
+    pieces = grid_for(places, across, max(1, most // grid))
+    run = make(*key, across, THREADS)
+    launch(run, (grid, pieces), THREADS, *map(flat, arrays), planes, *numbers)
+
+
+def run_pixels(
+    make: Any, key: Any, arrays: Any, pixels: int, images: int, channels: int, *numbers: Any
+) -> None:
+    """A kernel over pixels of channels. key : the factory's arguments before `lanes`."""
+    lanes = lanes_of(arrays[0].dtype, *arrays, multiple_of=channels)
+    across = power_of_two(-(-channels // lanes), 1, WARP)
+    columns = grid_for(channels, across * lanes)
+    down = THREADS // across
+    grid = grid_for(pixels, down, max(1, BLOCKS * multiprocessors() // columns)), columns
+    run = make(*key, lanes, across, THREADS)
+    launch(run, grid, (across, down), *map(flat, arrays), images, channels, *numbers)
+
+
+def lifted(sizes: tuple[int, ...], fill: int) -> tuple[int, ...]:
+    """Sizes of one to three axes as three."""
+    return (fill,) * (3 - len(sizes)) + tuple(sizes)
+
+
+def _run(
+    makes: Any, average: bool, index: Any, arrays: Any, sizes: tuple[int, ...], dims: PoolDims
+) -> None:
+    """sizes : the spatial extents of the result."""
+    n, q = lifted(dims.in_size, 1), lifted(dims.out_size, 1)
+    k, s, d = (lifted(a, 1) for a in (dims.kernel_size, dims.stride, dims.dilation))
+    p = lifted(dims.pad_low, 0)
+    end = tuple(a + b for a, b in zip(n, lifted(dims.pad_high, 0), strict=True))
+    if math.prod(n) >= 2**32 or math.prod(q) >= 2**32:
+        raise ValueError(f"x: planes of {n} elements; a GPU's pools take fewer than 2^32")
+    window = (*k, *s, *d) if math.prod(k) <= TAPS else None
+    key = arrays[0].dtype, index, average, window
+    rest = n, q, k, s, p, d, end, int(dims.count_include_pad), dims.divisor_override or 0
+    places = math.prod(sizes)
+    if all(a.flags.c_contiguous for a in arrays):
+        run_planes(makes[0], key, arrays, dims.batch * dims.channels, places, *rest)
+    else:
+        pixels = dims.batch * places
+        run_pixels(makes[1], key, arrays, pixels, dims.batch, dims.channels, *rest)
+
+
+_FORWARD = make_planes, make_pixels
+_BACKWARD = make_planes_backward, make_pixels_backward
+
+
+def max_pool(x: Any, y: Any, indices: Any | None, dims: PoolDims) -> None:
+    index = None if indices is None else indices.dtype
+    arrays = x, y, y if indices is None else indices
+    _run(_FORWARD, False, index, arrays, dims.out_size, dims)
+
+
+def max_pool_backward(dy: Any, indices: Any, dx: Any, dims: PoolDims) -> None:
+    _run(_BACKWARD, False, indices.dtype, (dy, indices, dx), dims.in_size, dims)
+
+
+def avg_pool(x: Any, y: Any, dims: PoolDims) -> None:
+    _run(_FORWARD, True, None, (x, y, y), dims.out_size, dims)
+
+
+def avg_pool_backward(dy: Any, dx: Any, dims: PoolDims) -> None:
+    _run(_BACKWARD, True, None, (dy, dy, dx), dims.in_size, dims)
+
+
+def programs() -> Iterator[Kernel]:
+    windows = (1, 2, 2, 1, 2, 2, 1, 1, 1), (1, 3, 3, 1, 2, 2, 1, 1, 1), None
+    int32, int64 = np.dtype(np.int32), np.dtype(np.int64)
+    for dtype, lanes in LANES.items():
+        for window in windows:
+            for index, average in ((None, False), (int32, False), (None, True)):
+                yield make_planes(dtype, index, average, window, THREADS, THREADS)
+                yield make_pixels(dtype, index, average, window, lanes, WARP, THREADS)
+            for index, average in ((int32, False), (None, True)):
+                yield make_planes_backward(dtype, index, average, window, THREADS, THREADS)
+                yield make_pixels_backward(dtype, index, average, window, lanes, WARP, THREADS)
+        yield make_planes(dtype, int64, False, None, THREADS, THREADS)
+        yield make_pixels(dtype, int64, False, None, 1, WARP, THREADS)
