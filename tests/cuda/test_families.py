@@ -29,8 +29,6 @@ from convnet.kernels.cuda import (
     softmax,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
-
 MOST = 700  # elements of a case's largest array
 
 

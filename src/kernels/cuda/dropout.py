@@ -15,12 +15,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
+from convnet.kernels.cuda.launch import (
+    SIMULATED,
+    Kernel,
+    flat,
+    grid_for,
+    kernel,
+    launch,
+    multiprocessors,
+)
 from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.scalar import inline
 from numba import cuda
 
-THREADS = 256
+THREADS = 8 if SIMULATED else 256
 BLOCKS = 32  # a multiprocessor, at most
 
 _LOW = np.uint64(0xFFFFFFFF)

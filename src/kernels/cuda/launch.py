@@ -25,6 +25,7 @@ nothing.
 import ctypes
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -170,7 +171,9 @@ def launch(
     """
     if SIMULATED:
         arguments = tuple(_simulated(t, a) for t, a in zip(kernel.types, arguments, strict=True))
-        kernel.dispatcher[grid, block, 0, kernel.shared](*arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a GPU does not warn of NaN
+            kernel.dispatcher[grid, block, 0, kernel.shared](*arguments)
         return
     parameters: list[Any] = []
     for convert, argument in zip(kernel.convert, arguments, strict=True):

@@ -14,11 +14,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
+from convnet.kernels.cuda.launch import (
+    SIMULATED,
+    Kernel,
+    flat,
+    grid_for,
+    kernel,
+    launch,
+    multiprocessors,
+)
 from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
 from numba import cuda
 
-THREADS = 256
+THREADS = 8 if SIMULATED else 256
 UNROLL = 2
 BLOCKS = 32  # a multiprocessor, at most
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from convnet.kernels.cuda.intrinsics import WARP, warp_sum
 from convnet.kernels.cuda.launch import (
+    SIMULATED,
     Kernel,
     flat,
     grid_for,
@@ -36,7 +37,7 @@ from convnet.kernels.cuda.scalar import inline, sqrt
 from convnet.kernels.cuda.softmax import join_sum
 from numba import cuda
 
-THREADS = 256
+THREADS = 64 if SIMULATED else 256
 BLOCKS = 32  # a multiprocessor, at most, of the passes over elements
 PART = 16384  # elements of a channel that a block sums
 PARTS = 256

@@ -14,13 +14,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
+from convnet.kernels.cuda.launch import (
+    SIMULATED,
+    Kernel,
+    flat,
+    grid_for,
+    kernel,
+    launch,
+    multiprocessors,
+)
 from convnet.kernels.cuda.reduction import programs_of_sum, sum_array
 from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.scalar import inline, sqrt
 from numba import cuda
 
-THREADS = 256
+THREADS = 8 if SIMULATED else 256
 BLOCKS = 32  # a multiprocessor, at most
 
 

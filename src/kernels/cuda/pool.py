@@ -19,13 +19,21 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda.intrinsics import WARP
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
+from convnet.kernels.cuda.launch import (
+    SIMULATED,
+    Kernel,
+    flat,
+    grid_for,
+    kernel,
+    launch,
+    multiprocessors,
+)
 from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.scalar import inline
 from convnet.shapes import PoolDims
 from numba import cuda
 
-THREADS = 256
+THREADS = 32 if SIMULATED else 256
 BLOCKS = 32  # a multiprocessor, at most
 TAPS = 27  # of windows that are constants, at most
 

@@ -18,7 +18,7 @@ from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers
 from convnet.kernels.cuda.scalar import inline
 from numba import cuda
 
-THREADS = 256
+THREADS = 64 if SIMULATED else 256
 PARTS = 1024
 PART = 4096  # elements of a part, at least
 

@@ -20,13 +20,21 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda.intrinsics import WARP, warp_max, warp_sum
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
+from convnet.kernels.cuda.launch import (
+    SIMULATED,
+    Kernel,
+    flat,
+    grid_for,
+    kernel,
+    launch,
+    multiprocessors,
+)
 from convnet.kernels.cuda.reduction import barrier, block_max, block_sum
 from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.scalar import exp, inline, larger, log
 from numba import cuda
 
-THREADS = 256
+THREADS = 64 if SIMULATED else 256
 HELD = 128  # bytes of a row that a thread has in registers, at most
 BLOCKS = 32  # a multiprocessor, at most
 MANY = 1024  # columns a multiprocessor from which on one thread takes a whole column
