@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from convnet import cli
-from convnet.benchmark import compare, figures, files, limits, plots, report
+from convnet.benchmark import compare, figures, files, limits, plots, report, variant
 
 LIMITS = {
     "flops": 100e9,
@@ -253,3 +253,38 @@ def test_every_summary_row_fits_its_head():
     rows = report.summary_rows(record(*TWO))
     assert {len(row) for row in rows} == {len(report._HEAD_SUMMARY)}
     assert [row[4] for row in rows] == ["torch", "numpy", "fastest"]
+
+
+def variant_of(*turns):
+    return variant.Variant("torch", "nchw", turns=[[[t] for t in turn] for turn in turns])
+
+
+def test_figure_is_the_lower_quartile_and_noise_the_gap_of_the_fastest_two():
+    made = variant_of([1.0, 1.1, 1.2], [2.0, 2.0, 2.0], [1.05, 1.05, 9.0])
+    made.faults = [0.0]
+    found = made.as_dict()
+    assert found["seconds"] == pytest.approx(1.05)
+    assert found["noise"] == pytest.approx(0.0), "1.05 and 1.05"
+    assert found["spread"] == pytest.approx((2.0 - 1.05) / 1.05)
+    assert variant_of([1.0, 2.0, 1.0, 2.0]).noise() == pytest.approx(1.0), "even and odd visits"
+    assert variant_of([1.0]).noise() == 0
+
+
+def test_noise_of_a_change_is_that_of_the_ratio_within_each_process():
+    """Times that differ by half between processes, ratios that do not differ at all."""
+    old, new = (result("a", (ms,), {"torch": (4,)}) for ms in (2, 3))
+    for entry in (*old["peers"], *new["peers"]):
+        ms = 1e3 * entry["seconds"]
+        entry |= {"noise": 0.5, "processes": [ms, 1.5 * ms, 1.2 * ms]}
+    change = change_of(old, new)
+    assert (change.factor, change.noise) == (pytest.approx(1.5), pytest.approx(0, abs=1e-9))
+    assert change.verdict(0.05) == "slower"
+
+
+def test_no_layer_is_quieter_than_the_middle_one():
+    loud = result("b", (2,), {"torch": (4,)}), result("c", (2,), {"torch": (4,)})
+    for entry in (v for r in loud for v in r["peers"]):
+        entry["noise"] = 0.2
+    quiet = result("a", (2,), {"torch": (4,)})
+    found = compare.changes(record(quiet, *loud), record(quiet, *loud))
+    assert {round(change.noise, 3) for change in found} == {1.2}

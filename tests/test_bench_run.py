@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from convnet import cli
-from convnet.benchmark import compare, files, run
+from convnet.benchmark import compare, files, run, variant
 from convnet.benchmark.peers import modules_of
 from convnet.benchmark.process import Failure, Worker
 from convnet.benchmark.run import Plan, Run
@@ -120,16 +120,18 @@ def results_of(plan):
 
 def test_good_and_bad_peers_side_by_side(tasks, peers):
     bad = ("crashes", "wrong", "nan", "raises", "lacks", "talks", "missing")
-    plan = Plan(tasks, peers("good", *bad), seconds=0.002)
+    plan = Plan(tasks, peers("good", *bad), seconds=0.002, processes=2)
     found, said = results_of(plan)
     assert said == ["missing is left out: No module named 'there_is_no_such_module'"]
     for layer in ("small", "strided"):
         entries = found[layer]
         assert set(entries) == {"convnet", "good", *bad} - {"missing"}
         for peer in ("convnet", "good", "talks"):
-            samples = [s for visit in entries[peer]["samples"] for s in visit]
+            turns = entries[peer]["samples"]
+            assert [len(turn) for turn in turns] == [run.ROUNDS // 2] * 2
+            samples = [s for turn in turns for visit in turn for s in visit]
             assert 0.999 * min(samples) <= entries[peer]["seconds"] <= 1.001 * max(samples)
-            assert len(entries[peer]["samples"]) >= run.ROUNDS
+            assert entries[peer]["spread"] >= 0
             assert 0 < entries[peer]["error"] <= 1
         assert entries["crashes"]["problem"] == "crashed (SIGABRT)"
         assert "further off than the reference's bound" in entries["wrong"]["problem"]
@@ -139,21 +141,22 @@ def test_good_and_bad_peers_side_by_side(tasks, peers):
 
 
 def test_a_peer_that_crashed_is_started_again(tasks, peers):
-    found, _ = results_of(Plan(tasks, peers("crashes_once"), seconds=0.002))
+    found, _ = results_of(Plan(tasks, peers("crashes_once"), seconds=0.002, processes=1))
     problem = found["small"]["crashes_once"]["problem"]
     assert problem == "crashed (exit status 3): about to crash"
     assert found["strided"]["crashes_once"]["seconds"] > 0
 
 
 def test_a_peer_that_hangs_is_ended_and_the_rest_goes_on(tasks, peers):
-    found, _ = results_of(Plan(tasks, peers("hangs"), seconds=0.002, limit=3.0))
+    found, _ = results_of(Plan(tasks, peers("hangs"), seconds=0.002, limit=3.0, processes=2))
     assert found["small"]["hangs"]["problem"] == "no answer in 3 s; its process was ended"
     assert found["small"]["convnet"]["seconds"] > 0
     assert found["strided"]["hangs"]["seconds"] > 0
 
 
 def test_a_peer_that_always_crashes_is_left_out(tasks, peers):
-    measured = list(Run(Plan(tasks[:1] * 5, peers("crashes"), layouts=("nchw",), seconds=0.001)))
+    plan = Plan(tasks[:1] * 5, peers("crashes"), layouts=("nchw",), seconds=0.001, processes=2)
+    measured = list(Run(plan))
     problems = [r["peers"][1]["problem"] for r in measured]
     assert problems[:3] == ["crashed (SIGABRT)"] * 3
     assert problems[3:] == ["failed 3 times in a row; left out"] * 2
@@ -184,9 +187,8 @@ def test_another_device_is_refused():
 def bench(tmp_path, *arguments):
     path = tmp_path / "layers.csv"
     path.write_text(LAYERS)
-    return cli.main(
-        ["bench", "--shapes", str(path), "--batch", "2", "--pass", "forward", *arguments]
-    )
+    common = ["--shapes", str(path), "--batch", "2", "--pass", "forward", "--processes", "2"]
+    return cli.main(["bench", *common, *arguments])
 
 
 def test_command_writes_what_it_measured(tmp_path, capsys, peers):
@@ -202,8 +204,9 @@ def test_command_writes_what_it_measured(tmp_path, capsys, peers):
     ]
     first = record["results"][0]["peers"][0]
     assert first["algorithm"] == "implicit_gemm"
-    middle = statistics.median(map(statistics.median, first["samples"]))
-    assert first["seconds"] == pytest.approx(middle, rel=1e-3)
+    visits = [statistics.median(visit) for turn in first["samples"] for visit in turn]
+    assert first["seconds"] == pytest.approx(variant.lower_quartile(visits), rel=1e-3)
+    assert record["processes"] == len(first["samples"]) == 2
     assert record["versions"]["numpy"]
     assert record["machine"]["processor"]
     assert not record["interrupted"]
@@ -224,7 +227,9 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, capsys, peers, monkeypatch):
     assert "stopped by Ctrl-C; what was measured is kept" in capsys.readouterr().out
     record = files.read(file)
     assert record["interrupted"]
-    assert [r["name"] for r in record["results"]] == ["small"]
+    small, strided = record["results"]
+    turns = [[len(v["samples"]) for v in r["peers"]] for r in (small, strided)]
+    assert turns == [[2] * 3, [1] * 3], "of the second layer one of two processes"
 
 
 def test_wrong_result_of_convnet_fails_the_run(tmp_path, capsys, peers):
@@ -238,8 +243,8 @@ def test_planted_slow_down_is_found(tmp_path, capsys, peers):
     records = []
     for ours in ("good", "slower"):
         file = tmp_path / f"{ours}.json"
-        chosen = f"convnet=peer_{ours},good=peer_good"
-        assert bench(tmp_path, "--peers", chosen, "--time", "0.05", "--json", str(file)) == 0
+        chosen = ["--peers", f"convnet=peer_{ours},good=peer_good", "--processes", "4"]
+        assert bench(tmp_path, *chosen, "--time", "0.05", "--json", str(file)) == 0
         records.append(file)
     capsys.readouterr()
     a, b = (files.read(file) for file in records)

@@ -130,9 +130,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time",
         type=_seconds,
-        default=0.2,
+        default=0.12,
         metavar="S",
         help="seconds of calls for each peer, layer and memory format (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=_count,
+        default=3,
+        metavar="N",
+        help="processes of each peer, between which figures are medians (default: %(default)s)",
     )
     parser.add_argument(
         "--limit",

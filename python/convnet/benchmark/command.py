@@ -28,6 +28,7 @@ def main(options: argparse.Namespace) -> int:
         options.device,
         options.time,
         options.limit,
+        options.processes,
     )
     for file in (options.json, options.plot):
         _check_writable(file)
@@ -36,6 +37,7 @@ def main(options: argparse.Namespace) -> int:
     interrupted = True
     try:
         interrupted = not measure(run, out, results)
+        results += run.unfinished()
     finally:  # whatever happened, what was measured is kept
         record = {
             "command": sys.argv[1:],
@@ -44,6 +46,7 @@ def main(options: argparse.Namespace) -> int:
             "missing": run.missing,
             "precision": plan.precision,
             "seconds": plan.seconds,
+            "processes": plan.processes,
             "limits": {str(n): found for n, found in run.limits.items()},
             "interrupted": interrupted,
             "results": results,
@@ -99,19 +102,23 @@ def _is_wrong(variant: dict[str, Any]) -> bool:
 
 def measure(run: Run, out: Any, results: list[dict[str, Any]]) -> bool:
     """Append each result as it comes, and show it; False when Ctrl-C ended the run."""
+    plan = run.plan
     table: Table | None = None
-    with Bar(out, len(run.plan.tasks) * len(run.plan.threads)) as bar:
+    with Bar(out, len(plan.tasks) * len(plan.threads) * plan.processes) as bar:
+
+        def step(name: str) -> None:
+            nonlocal table
+            if table is None:
+                head(run, out)
+                peers = [p for p in run.versions if p != OURS]
+                table = Table(out, peers, [p for p in peers if "channels_last" in run.layouts[p]])
+            bar.advance(name)
+
+        run.step = step
         try:
             for result in run:
                 results.append(result)
-                limits = {str(n): found for n, found in run.limits.items()}
-                if table is None:
-                    head(run, out)
-                    peers = [p for p in run.versions if p != OURS]
-                    both = [p for p in peers if "channels_last" in run.layouts[p]]
-                    table = Table(out, peers, both)
-                table.add(result, limits)
-                bar.advance(f"{result['suite']} {result['name']}")
+                table.add(result, {str(n): found for n, found in run.limits.items()})
         except KeyboardInterrupt:
             return False
     return True

@@ -2,12 +2,16 @@
 
 Two runs see different machines, even on one machine: clocks and neighbours change. Where both
 files have a peer that convnet did not touch, the change of convnet's time is taken over the change
-of that peer's on the same layer and memory format; without one, as it is.
+of that peer's on the same layer and memory format; without one, as it is. Noise is what the ratio
+to that peer differs by from process to process, both having been timed at the same moments; no
+layer counts as quieter than the middle one of all.
 """
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import hypot, log
+from statistics import median, stdev
 from typing import Any
 
 from rich import box
@@ -17,7 +21,7 @@ from convnet.benchmark import figures, files
 from convnet.benchmark.peers import OURS
 from convnet.benchmark.table import console, milliseconds
 
-_SIGMAS = 3  # of the medians' standard errors, beyond which a difference is not noise
+_SIGMAS = 3  # standard errors, beyond which a difference is not noise
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,25 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
         if key[0] != OURS or key not in after:
             continue
         b = after[key][0]
-        factor, noises, against = b["seconds"] / a["seconds"], [a["noise"], b["noise"]], ""
+        factor, noises, against = b["seconds"] / a["seconds"], (a["noise"], b["noise"]), ""
         peer_key = (reference, *key[1:])
         if reference and peer_key in before and peer_key in after:
             c, d = before[peer_key][0], after[peer_key][0]
             factor /= d["seconds"] / c["seconds"]
-            noises += [c["noise"], d["noise"]]
-            against = reference
-        noise = _SIGMAS * sum(n * n for n in noises) ** 0.5
-        found.append(Change(label, a["seconds"], b["seconds"], factor, noise, against))
-    return found
+            noises, against = (_noise(a, c), _noise(b, d)), reference
+        found.append(
+            Change(label, a["seconds"], b["seconds"], factor, _SIGMAS * hypot(*noises), against)
+        )
+    least = median(change.noise for change in found) if found else 0.0
+    return [replace(change, noise=max(change.noise, least)) for change in found]
+
+
+def _noise(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
+    """The relative standard error of the ratio of two times."""
+    pairs = list(zip(ours.get("processes", ()), theirs.get("processes", ()), strict=False))
+    if len(pairs) < 2:
+        return hypot(ours["noise"], theirs["noise"])
+    return stdev(log(a / b) for a, b in pairs) / len(pairs) ** 0.5
 
 
 def _entries(record: dict[str, Any]) -> Iterator[tuple[tuple, dict[str, Any], str]]:

@@ -79,6 +79,11 @@ def limit(result: Result, limits: dict[str, Any], seconds: float | None = None) 
     return Limit(name, max(computing, moving) / seconds)
 
 
+def spread(result: Result) -> float | None:
+    """What a peer's processes differ by, at most: (slowest - fastest) / median."""
+    return max((v["spread"] for v in result["peers"] if "spread" in v), default=None)
+
+
 def geometric_mean(values: Iterable[tuple[float, float]]) -> float | None:
     """Of (value, weight)."""
     pairs = list(values)

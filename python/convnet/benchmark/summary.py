@@ -30,6 +30,24 @@ def limited_by(group: figures.Group, limits: dict[str, Any]) -> str:
     )
 
 
+def noise(results: Sequence[figures.Result]) -> str:
+    """How far these figures can be trusted, in a sentence."""
+    spreads = [s for r in results if (s := figures.spread(r)) is not None]
+    text = ""
+    if spreads:
+        text = (
+            f"processes of one peer differ by {100 * median(spreads):.0f} % at the median of "
+            f"layers, by {100 * max(spreads):.0f} % at the worst. "
+        )
+    noisy = sum(r["noisy"] for r in results)
+    if noisy:
+        text += (
+            f"{noisy} of {len(results)} layers are too noisy: another program ran, or the clock "
+            "changed; their ratios may be off by more than 10 %."
+        )
+    return text.strip()
+
+
 def show(out: Console, results: Sequence[figures.Result], limits: dict[str, Any]) -> None:
     """Ratios are the peer's time over ours: above 1 convnet is faster."""
     if not results:
@@ -68,12 +86,9 @@ def show(out: Console, results: Sequence[figures.Result], limits: dict[str, Any]
                 limited_by(group, limits),
             )
     out.print(table)
-    noisy = [r for r in results if r["noisy"]]
-    if noisy:
-        out.print(
-            f"{len(noisy)} of {len(results)} measurements are noisy: another program ran, or the "
-            "clock changed. Their ratios may be off by more than 5 %."
-        )
+    told = noise(results)
+    if told:
+        out.print(told)
     wrong = [
         f"{v['peer']} {r['suite']} {r['name']} {r['direction']}"
         for r in results

@@ -12,7 +12,7 @@ from convnet.benchmark import figures
 from convnet.benchmark.peers import OURS
 
 _SHORT = {"implicit_gemm": "gemm", "winograd_4x4_3x3": "wino 4x4", "winograd_2x2_5x5": "wino 2x2"}
-_WIDTH = 190  # columns where there is no terminal to ask
+_WIDTH = 200  # columns where there is no terminal to ask
 
 
 def console() -> Console:
@@ -67,6 +67,7 @@ class Table:
                 columns += [(name, 9), ("NHWC ms", 9), ("same", 6), ("NHWC", 6), ("best", 6)]
             else:
                 columns += [(name, max(9, len(name))), ("best", 6)]
+        columns.append(("spread", 6))
         self._columns, self._peers, self._both = columns, peers, both
         self._section: tuple[Any, ...] = ()
 
@@ -109,9 +110,11 @@ class Table:
                 cells += [ratio(r.get(k)) for k in ("nchw", "channels_last", "best")]
             else:
                 cells += [milliseconds(theirs.get("nchw")), ratio(r.get("best"))]
+        spread = figures.spread(result)
+        cells.append("-" if spread is None else f"{100 * spread:.0f} %")
         line = self._line(cells)
         if result["noisy"]:
-            line.append("noisy", "yellow")
+            line.append("too noisy", "yellow")
         self._out.print(line, soft_wrap=True)
         for v in result["peers"]:
             if "problem" in v:

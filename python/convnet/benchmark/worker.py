@@ -30,9 +30,9 @@ except ImportError:  # Windows
 
 from convnet.benchmark.peers import Unsupported
 
-_LONG = 1.0  # seconds; a call that takes longer is not run again to see how long it takes
+_LONG = 0.2  # seconds; a call that takes longer is not run again to see how long it takes
 _PROBE = 32 << 20  # bytes
-_WARM_BELOW = 0.05  # seconds; such a call is run once, untimed, when its turn comes
+_WARM_BELOW = 0.01  # seconds; such a call is run once, untimed, when its turn comes
 
 
 class Server:
@@ -46,6 +46,7 @@ class Server:
     def start(self, threads: int, precision: str, device: str) -> dict[str, Any]:
         self._peer = importlib.import_module(self._name)
         self._peer.start(threads, precision, device)
+        gc.freeze()  # what was imported stays: `release` need not look through it
         self._threads = threads
         self._wait = getattr(self._peer, "synchronize", _nothing)
         self._elapsed = None if device == "cpu" else getattr(self._peer, "elapsed", None)
@@ -67,8 +68,11 @@ class Server:
         return {"seconds": min(times)}
 
     def release(self) -> dict[str, Any]:
+        """Memory goes back to the system, so that the next task's does not depend on this one's."""
         self._calls.clear()
         gc.collect()
+        getattr(self._peer, "release", _nothing)()
+        _trim()
         return {}
 
     def prepare(self, task: dict[str, Any], layouts: list[str], parts: list[Any]) -> dict[str, Any]:
@@ -131,7 +135,13 @@ def _page_faults() -> int:
 
 
 def _nothing() -> None:
-    """A CPU's results are there when the call returns."""
+    """For peers without a function for it: a CPU's results are there when the call returns."""
+
+
+def _trim() -> None:
+    """Freed memory that glibc keeps; other C libraries have no such call."""
+    if sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)
 
 
 def _encoded(a: np.ndarray, box: list[list[int]]) -> str:

@@ -13,6 +13,7 @@ A peer is a module with
                                  function's own attribute `algorithm` goes before it
     synchronize()                waits for the device; may be missing
     elapsed(run, calls)          seconds of so many calls on a GPU, by its own clock; may be missing
+    release()                    gives back memory that the package keeps; may be missing
 
 A benchmark's user may name any importable module of this kind: --peers mine=package.module.
 """

@@ -49,6 +49,10 @@ def elapsed(run: Run, calls: int) -> float:
     return end.seconds_since(start)
 
 
+def release() -> None:
+    convnet.empty_cache()
+
+
 def _conv(task: Task, a: Arrays) -> Run:
     x, w, arguments = a["x"], a["w"], conv.arguments(task)
     if task.direction == "forward":
