@@ -1,6 +1,7 @@
 """The command line: usage errors, info, and what a bare install can do."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -45,6 +46,28 @@ def test_help(command, capsys):
         cli.main([command, "--help"])
     assert caught.value.code == 0
     assert f"usage: convnet {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CONVNET_BACKEND", "gpu"),
+        ("CONVNET_ISA", "z80"),
+        ("CONVNET_NUM_THREADS", "0"),
+        ("CONVNET_PRECISION", "low"),
+        ("CONVNET_CROSS_CHECK", "yes"),
+        ("CONVNET_CACHE_LIMIT", "1 MB"),
+    ],
+)
+def test_wrong_variable_is_one_line(variable, value):
+    command = [sys.executable, "-m", "convnet", "check", "--quick", "--family", "optim"]
+    run = subprocess.run(
+        command, env={**os.environ, variable: value}, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("convnet")
+    assert f"error: {variable}" in run.stderr
+    assert run.stderr.count("\n") == 1
 
 
 def test_version(capsys):

@@ -101,7 +101,7 @@ LIGHT = """
 import sys
 import numpy
 before = set(sys.modules)
-import convnet
+import convnet.ops
 print(*sorted(set(sys.modules) - before))
 """
 

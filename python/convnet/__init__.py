@@ -6,16 +6,28 @@ layer library with torch.nn's names, `convnet.check` the cases that prove the ke
 
 __version__ = "0.1.0"
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from convnet import ops
-from convnet.backend import get_backend, info, use_backend
-from convnet.memory import empty_cache, get_cache_limit, set_cache_limit
-from convnet.precision import get_precision, set_precision
-from convnet.threads import get_num_threads, set_num_threads
+if TYPE_CHECKING:  # what type checkers see; a name `as` itself is meant for others
+    from convnet import ops as ops
+    from convnet.backend import get_backend as get_backend
+    from convnet.backend import info as info
+    from convnet.backend import use_backend as use_backend
+    from convnet.memory import empty_cache as empty_cache
+    from convnet.memory import get_cache_limit as get_cache_limit
+    from convnet.memory import set_cache_limit as set_cache_limit
+    from convnet.precision import get_precision as get_precision
+    from convnet.precision import set_precision as set_precision
+    from convnet.threads import get_num_threads as get_num_threads
+    from convnet.threads import set_num_threads as set_num_threads
 
-# Names whose modules are imported at first use, so that `import convnet` stays light.
+# Names whose modules are imported at first use: `import convnet` stays light, and the command line
+# can answer a wrong CONVNET_ variable, which these modules read, with a line, not a traceback.
 _LAZY_NAMES = {
+    "convnet.backend": ("get_backend", "info", "use_backend"),
+    "convnet.memory": ("empty_cache", "get_cache_limit", "set_cache_limit"),
+    "convnet.precision": ("get_precision", "set_precision"),
+    "convnet.threads": ("get_num_threads", "set_num_threads"),
     "convnet.check.cross": ("CrossCheckError", "cross_check"),
     "convnet.gpu": ("DeviceArray", "GPUError", "to_device"),
     "convnet.random": ("get_rng_state", "manual_seed", "set_rng_state"),
@@ -40,22 +52,24 @@ _LAZY_NAMES = {
     ),
 }
 _LAZY = {name: module for module, names in _LAZY_NAMES.items() for name in names}
-_SUBMODULES = ("check", "cuda", "data", "gpu", "nn", "optim", "train")
+_SUBMODULES = (
+    *(
+        "backend",
+        "backends",
+        "check",
+        "cuda",
+        "data",
+        "gpu",
+        "memory",
+        "nn",
+        "ops",
+        "optim",
+        "precision",
+    ),
+    *("random", "serialization", "shapes", "threads", "train"),
+)
 
-__all__ = [
-    "empty_cache",
-    "get_backend",
-    "get_cache_limit",
-    "get_num_threads",
-    "get_precision",
-    "info",
-    "ops",
-    "set_cache_limit",
-    "set_num_threads",
-    "set_precision",
-    "use_backend",
-    *_LAZY,
-]
+__all__ = ["ops", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,11 @@ import convnet
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2 for bad usage, 130 after Ctrl-C)."""
-    options = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
+    command = "convnet"
     try:
-        return run(options)
+        options = _parser().parse_args(arguments)
+        command = f"convnet {options.command}"
+        return options.run(options)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except (ValueError, ArithmeticError, OSError, ImportError, NotImplementedError) as error:
-        print(f"convnet {options.command}: error: {error}", file=sys.stderr)
+        print(f"{command}: error: {error}", file=sys.stderr)
         return 2
 
 
