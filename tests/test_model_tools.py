@@ -66,6 +66,54 @@ def test_layer_used_twice_is_not_fused():
     assert [type(m).__name__ for m in nn.fuse(model)][:2] == ["Conv2d", "BatchNorm2d"]
 
 
+class Residual(nn.Module):
+    """A block whose forward is its own: no Sequential tells what follows what."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)
+        self.relu1 = nn.ReLU()
+        self.conv2, self.bn2 = nn.Conv2d(2, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2)
+        self.head = nn.ModuleDict({"fc": nn.Linear(2, 3), "act": nn.Sigmoid()})
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        return self.head["act"](self.head["fc"]((x + y).mean((2, 3))))
+
+
+CHAINS = [("conv1", "bn1", "relu1"), ("conv2", "bn2"), ("head.fc", "head.act")]
+
+
+def test_chains_of_a_forward_of_its_own_are_fused():
+    model = Residual().eval()
+    for norm in (model.bn1, model.bn2):
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+        nn.init.normal_(norm.running_mean)
+    x = np.random.default_rng(0).standard_normal((3, 2, 5, 5)).astype(np.float32)
+    fused = nn.fuse(model, CHAINS)
+    np.testing.assert_allclose(fused(x), model(x).detach(), atol=1e-5)
+    kinds = [type(m).__name__ for m in fused.modules() if not m._modules]
+    assert kinds.count("Identity") == 4
+    assert not {"BatchNorm2d", "ReLU", "Sigmoid"} & set(kinds)
+    assert [type(m).__name__ for m in nn.fuse(model).modules()].count("BatchNorm2d") == 2
+
+
+@pytest.mark.parametrize(
+    ("chain", "error", "message"),
+    [
+        (("conv1", "bn3"), ValueError, "the model has no layer 'bn3'"),
+        (("conv1",), ValueError, r"got conv1 \(Conv2d\)"),
+        (("bn1", "relu1"), ValueError, r"got bn1 \(BatchNorm2d\), relu1 \(ReLU\)"),
+        (("conv1", "relu1", "bn1"), ValueError, "expected a convolution or linear layer"),
+        ("conv1", TypeError, "expected sequences of layers' names, got 'conv1'"),
+        ((1, 2), TypeError, "expected sequences of layers' names"),
+    ],
+)
+def test_chain_that_cannot_be_one_layer(chain, error, message):
+    with pytest.raises(error, match=message):
+        nn.fuse(Residual().eval(), [chain])
+
+
 def test_fuse_refuses():
     with pytest.raises(ValueError, match=r"call model.eval\(\) first"):
         nn.fuse(Branches())

@@ -1,6 +1,7 @@
 """Batch norm and activations folded into the convolutions and linear layers before them."""
 
 import copy
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,18 @@ from convnet.nn.tensor import Tensor, as_tensor, tracked
 _CONV = {Conv1d: ops.conv1d, Conv2d: ops.conv2d, Conv3d: ops.conv3d}
 
 
-def fuse(model: Module) -> Any:
+def fuse(model: Module, chains: Iterable[Sequence[str]] = ()) -> Any:
     """A copy of a model for inference, in which neighbours in a Sequential are one layer.
 
     A convolution (or linear layer) and the batch norm after it become one convolution,
     w' = w g, b' = (b - mean) g + beta with g = weight / sqrt(var + eps); the activation after it
     rides in the convolution's store. What a layer became stays under its name; what went into it
     is an Identity. The model given must be in evaluation mode and stays as it is.
+
+    chains : what follows what in a forward of your own, which nothing but that program tells:
+    names of a layer, the batch norm and the activation after it, or one of both, as
+    [("conv1", "bn1", "relu1"), ("block.conv2", "block.bn2")]. Each layer must run once a call, and
+    its result go to the next one alone. ValueError for a chain that cannot be one layer.
 
     A layer that is used in several places is left alone. The copy gives no gradients.
     """
@@ -38,30 +44,53 @@ def fuse(model: Module) -> Any:
         for child in module._modules.values():
             if child is not None:
                 uses[child] = uses.get(child, 0) + 1
-    if isinstance(fused, Sequential):
-        _fuse_sequence(fused, uses)
+    for chain in chains:
+        _fuse_chain(fused, chain, uses)
     for module in list(fused.modules()):
-        if isinstance(module, Sequential) and module is not fused:
-            _fuse_sequence(module, uses)
+        if isinstance(module, Sequential):
+            places = [(module, name) for name in module._modules]
+            for i in range(len(places)):
+                _fuse_first(places[i : i + 3], uses)
     return fused
 
 
-def _fuse_sequence(sequence: Sequential, uses: dict[Module, int]) -> None:
-    names = list(sequence._modules)
-    for i, name in enumerate(names):
-        layer = sequence._modules[name]
-        if not isinstance(layer, (Linear, _ConvNd)) or uses[layer] > 1:
-            continue
-        after = i + 1
-        if after < len(names) and _folds(sequence._modules[names[after]], layer):
-            _fold(layer, sequence._modules[names[after]])
-            sequence._modules[names[after]] = Identity()
-            after += 1
-        if after < len(names) and (type(layer) in _CONV or isinstance(layer, Linear)):
-            activation = _name(sequence._modules[names[after]])
-            if activation is not None:
-                sequence._modules[name] = FusedActivation(layer, activation)
-                sequence._modules[names[after]] = Identity()
+Place = tuple[Module, str]  # a module and the name of one below it
+
+
+def _fuse_chain(model: Module, chain: Sequence[str], uses: dict[Module, int]) -> None:
+    if isinstance(chain, str) or not all(isinstance(name, str) for name in chain):
+        raise TypeError(f"chains: expected sequences of layers' names, got {chain!r}")
+    known = dict(model.named_modules())
+    unknown = [name for name in chain if not name or name not in known]
+    if unknown:
+        raise ValueError(f"chains: the model has no layer {unknown[0]!r}")
+    places = [(known[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in chain]
+    if len(places) < 2 or _fuse_first(places, uses) < len(places):
+        kinds = ", ".join(f"{name} ({type(known[name]).__name__})" for name in chain)
+        raise ValueError(
+            f"chains: expected a convolution or linear layer that is used once, then its batch "
+            f"norm, its activation or both, got {kinds}"
+        )
+
+
+def _fuse_first(places: Sequence[Place], uses: dict[Module, int]) -> int:
+    """Take into the first layer what it can of those that follow; how many are one layer then."""
+    layer, *after = (holder._modules[name] for holder, name in places)
+    if not isinstance(layer, (Linear, _ConvNd)) or uses[layer] > 1:
+        return 0
+    done = 1
+    if after and _folds(after[0], layer):
+        _fold(layer, after.pop(0))
+        done = 2
+    if after and (type(layer) in _CONV or isinstance(layer, Linear)):
+        activation = _name(after[0])
+        if activation is not None:
+            holder, name = places[0]
+            holder._modules[name] = FusedActivation(layer, activation)
+            done += 1
+    for holder, name in places[1:done]:
+        holder._modules[name] = Identity()
+    return done
 
 
 def _folds(norm: Any, layer: Module) -> bool:

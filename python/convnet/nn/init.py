@@ -71,6 +71,40 @@ def eye_(tensor: Tensor) -> Tensor:
     return _set(tensor, np.eye(*tensor.shape))
 
 
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """A convolution's weight (out, in, ...) that hands its input on, in each of its groups.
+
+    1 where in = out (counted within the group) at the kernel's centre, else 0.
+    """
+    if not 3 <= tensor.ndim <= 5:
+        raise ValueError(f"tensor: expected 3 to 5 axes, got shape {tensor.shape}")
+    if groups < 1 or tensor.shape[0] % groups:
+        raise ValueError(f"groups: expected a divisor of {tensor.shape[0]} filters, got {groups}")
+    filters = tensor.shape[0] // groups
+    channels = np.arange(min(filters, tensor.shape[1]))
+    value = np.zeros(tensor.shape, tensor.data.dtype)
+    for first in range(0, tensor.shape[0], filters):
+        value[(first + channels, channels, *(n // 2 for n in tensor.shape[2:]))] = 1
+    return _set(tensor, value)
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """Normal, mean 0, but for a share of zeros in each column, at random places. Martens 2010.
+
+    The number of zeros is sparsity times the rows, rounded up.
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"tensor: expected 2 axes, got shape {tensor.shape}")
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparsity: expected a share from 0 to 1, got {sparsity}")
+    rng = default_generator() if generator is None else generator_from(generator)
+    normal_(tensor, 0.0, std, rng)
+    places = rng.permuted(np.tile(np.arange(tensor.shape[0])[:, None], tensor.shape[1]), axis=0)
+    zeros = places[: math.ceil(sparsity * tensor.shape[0])]
+    np.put_along_axis(tensor.data, zeros, 0, axis=0)
+    return tensor
+
+
 def _set(tensor: Tensor, value: Any) -> Tensor:
     tensor.data[...] = value
     tensor._version[0] += 1
