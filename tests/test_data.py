@@ -358,3 +358,10 @@ def test_transforms_of_other_batches():
     many = DataLoader([{"a": 1.0}], transform=lambda x, rng: x)
     with pytest.raises(TypeError, match="lists of arrays, got dict"):
         list(many)
+
+
+def test_options_that_torch_has_are_taken_or_refused():
+    data = TensorDataset(np.arange(4))
+    assert len(DataLoader(data, 2, False, None, None, 0, None, False, False, 0, None, None, 3)) == 2
+    with pytest.raises(NotImplementedError, match="worker_init_fn: there is nothing to seed"):
+        DataLoader(data, worker_init_fn=print)

@@ -58,8 +58,9 @@ class DataLoader:
     prefetch_factor : how many batches ahead, for each worker
     device : where batches go: None leaves them on the CPU; "cuda" copies each, through pinned
     memory and in a stream of its own, while the step before it runs
-    pin_memory, persistent_workers : accepted, without effect: device="cuda" uses pinned memory by
-    itself, and threads start at once
+    pin_memory, persistent_workers, timeout, multiprocessing_context : accepted, without effect:
+    device="cuda" uses pinned memory by itself, threads start at once and are waited for;
+    worker_init_fn is refused
     generator : where the random numbers come from: None (convnet.manual_seed's), a seed, or a numpy
     Generator; the same seed gives the same batches in the same order. With a seed, `epoch` (the
     number of the next epoch) may be set, and all that follows is as if those before had been run
@@ -76,14 +77,22 @@ class DataLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
         drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
+        generator: Any = None,
         *,
         transform: Callable[..., Any] | None = None,
         target_transform: Callable[..., Any] | None = None,
         prefetch_factor: int | None = 2,
         persistent_workers: bool = False,
-        generator: Any = None,
         device: Any = None,
     ) -> None:
+        if worker_init_fn is not None:
+            raise NotImplementedError(
+                "worker_init_fn: there is nothing to seed in a worker; transforms get a generator "
+                "that follows from the seed, the epoch and the batch"
+            )
         self.dataset, self.collate_fn = dataset, collate_fn
         self.device = device_name(device)
         self.batch_size = integer(batch_size, "batch_size", 1)

@@ -27,10 +27,10 @@ def refuse_old(size_average: Any, reduce: Any) -> None:
 
 
 def no_weight(weight: Any, what: str) -> None:
-    """NotImplementedError where class weights are given."""
+    """NotImplementedError where weights are given."""
     if weight is not None:
         raise NotImplementedError(
-            f"weight: {what} of this version has no class weights; use "
+            f"weight: {what} of this version has no weights; use "
             'reduction="none" and multiply the losses'
         )
 
@@ -121,8 +121,10 @@ def mse_loss(
     size_average: Any = None,
     reduce: Any = None,
     reduction: str = "mean",
+    weight: Any = None,
 ) -> Tensor:
     """(x - target)^2, and its mean or sum; see ops.mse_loss. ValueError for shapes that differ."""
+    no_weight(weight, "mse_loss")
     refuse_old(size_average, reduce)
     return _pair(ops.mse_loss, ops.mse_loss_backward, input, target, reduction, symmetric=True)
 
@@ -133,8 +135,10 @@ def l1_loss(
     size_average: Any = None,
     reduce: Any = None,
     reduction: str = "mean",
+    weight: Any = None,
 ) -> Tensor:
     """|x - target|, and its mean or sum; see ops.l1_loss. ValueError for shapes that differ."""
+    no_weight(weight, "l1_loss")
     refuse_old(size_average, reduce)
     return _pair(ops.l1_loss, ops.l1_loss_backward, input, target, reduction, symmetric=True)
 
