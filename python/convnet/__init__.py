@@ -53,20 +53,8 @@ _LAZY_NAMES = {
 }
 _LAZY = {name: module for module, names in _LAZY_NAMES.items() for name in names}
 _SUBMODULES = (
-    *(
-        "backend",
-        "backends",
-        "check",
-        "cuda",
-        "data",
-        "gpu",
-        "memory",
-        "nn",
-        "ops",
-        "optim",
-        "precision",
-    ),
-    *("random", "serialization", "shapes", "threads", "train"),
+    *("backend", "backends", "check", "cuda", "data", "gpu", "memory", "nn", "ops", "optim"),
+    *("precision", "random", "serialization", "shapes", "threads", "train"),
 )
 
 __all__ = ["ops", *_LAZY]
