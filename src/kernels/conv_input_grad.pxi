@@ -50,6 +50,7 @@ cdef void set_gradient(conv_t *c, const conv_t *forward, index_t phase) noexcept
         offset = 0
         set_phase(&c.axis[i], &c.w_tap[i], &offset, &forward.axis[i], at[i])
         c.w += offset
+        c.w_first += offset
         c.y.data += at[i] * c.y.at[i]
         c.y.at[i] *= forward.axis[i].step
     complete(c)

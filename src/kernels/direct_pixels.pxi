@@ -1,4 +1,4 @@
-# Few input channels, channels-last.
+# Few input channels, as pixels: channels-last, and small NCHW images.
 #
 # Forward: the S x C inputs of a pixel in one row are one run, those of the next pixel begin stride x C
 # further on. So a strip of input rows, copied once with its padding, is for each row of taps a matrix
@@ -7,14 +7,15 @@
 #     strip row h    | 0 0 0 | r g b | r g b | r g b | ...      pixel q      |-- S x C --|
 #                                                               pixel q + 1          |-- S x C --|
 #
-# Input gradient: outputs of 1 to 4 channels leave a vector along them empty. The product of dy's pixels
+# Input gradient: outputs of a few channels leave a vector along them empty. The product of dy's pixels
 # with the weights as K x (r, s, c) fills it; its rows are added, pixel after pixel, to the runs of dx that
 # the pixel read. A strip of dx belongs to one task, which goes over all of dy that reaches it: what is
 # added to an element, and in which order, is the same for every split.
 
 cdef enum:
     STRIP_ROWS = 64     # of dx, of a task
-    FORWARD_ROWS = 8    # of y
+    FORWARD_ROWS = 8    # of y, of a task
+    PAGE = 4096         # bytes: so far ahead y is fetched
 
 
 cdef inline index_t direct_panels(const conv_t *c, bint gradient) noexcept nogil:
@@ -26,21 +27,24 @@ cdef inline index_t direct_panels(const conv_t *c, bint gradient) noexcept nogil
 
 cdef void pack_direct_panels(const conv_t *c, bint gradient, real_t *out) noexcept nogil:
     """Forward: rows (r, s, c), columns filters. Gradient: rows filters, columns (r, s, c)."""
-    cdef index_t across = c.axis[2].taps * c.channels, length = c.axis[1].taps * across
-    cdef index_t k, j, row, rows, column, columns
-    rows, columns = length, c.filters
-    if gradient:
-        rows, columns = c.filters, length
-    for column in range(ceil_div(columns, NR) * NR):
-        for row in range(rows):
-            k, j = column, row
-            if gradient:
-                k, j = row, column
-            out[column // NR * NR * rows + row * NR + column % NR] = 0
-            if column < columns:
-                out[column // NR * NR * rows + row * NR + column % NR] = c.w[
-                    k * c.w_filter + j % c.channels * c.w_channel + j // across * c.w_tap[1]
-                    + j % across // c.channels * c.w_tap[2]]
+    cdef index_t filter = 0, column = 0, r, s, channel, k
+    cdef const real_t *w
+    cdef real_t *to
+    if not gradient:
+        while filter < c.filters:
+            pack_panel(c, filter, min_index(NR, c.filters - filter), out)
+            out += NR * c.taps * c.channels
+            filter += NR
+        return
+    memset(out, 0, direct_panels(c, True) * sizeof(real_t))
+    for r in range(c.axis[1].taps):
+        for s in range(c.axis[2].taps):
+            for channel in range(c.channels):
+                w = c.w + channel * c.w_channel + r * c.w_tap[1] + s * c.w_tap[2]
+                to = out + column // NR * NR * c.filters + column % NR
+                for k in range(c.filters):
+                    to[k * NR] = w[k * c.w_filter]
+                column += 1
 
 
 cdef inline index_t direct_row(const conv_t *c) noexcept nogil:
@@ -48,22 +52,83 @@ cdef inline index_t direct_row(const conv_t *c) noexcept nogil:
     return ((c.axis[2].n_out - 1) * c.axis[2].step + c.axis[2].taps) * c.channels
 
 
+cdef inline index_t direct_rows_of(const conv_t *c) noexcept nogil:
+    """Rows of outputs of a task."""
+    return ceil_div(c.axis[1].n_out, ceil_div(c.axis[1].n_out, FORWARD_ROWS))
+
+
+cdef inline index_t direct_strip(const conv_t *c) noexcept nogil:
+    """Elements of a strip of x."""
+    return (padded(((direct_rows_of(c) - 1) * c.axis[1].step + c.axis[1].taps) * direct_row(c))
+            + square_spare(c))
+
+
 cdef inline index_t direct_pixels_scratch(const conv_t *c) noexcept nogil:
-    """Elements of memory of a thread: a strip of x and a tile."""
-    return padded(((FORWARD_ROWS - 1) * c.axis[1].step + c.axis[1].taps) * direct_row(c)) + MR * NR
+    """Elements of memory of a thread: a strip of x; NCHW: its outputs as pixels."""
+    cdef index_t size = direct_strip(c)
+    if not c.x.channels_last:
+        size += direct_rows_of(c) * c.axis[2].n_out * padded(c.filters)
+    return size
+
+
+cdef inline index_t square_spare(const conv_t *c) noexcept nogil:
+    """Elements behind pixels that interleave and separate may touch."""
+    return padded(VL * c.channels + VL)
+
+
+cdef void interleave(const real_t *x, index_t plane, index_t channels, index_t n,
+                     real_t *out) noexcept nogil:
+    """out[i * channels + c] = x[c * plane + i] for i < n, and something behind it."""
+    cdef real_t square[VL * VL]
+    cdef index_t i = 0, c
+    cdef lanes_t lanes
+    if channels > VL:
+        for i in range(n * channels):
+            out[i] = x[i % channels * plane + i // channels]
+        return
+    zero_run(square + channels * VL, (VL - channels) * VL)
+    while i < n:
+        lanes = vlanes(0, n - i)
+        for c in range(channels):
+            vstore(square + c * VL, vload_some(x + c * plane + i, lanes))
+        # Row after row: each overwrites the zeros behind the channels of the one before.
+        vtranspose(square, VL, out + i * channels, channels)
+        i += VL
+
+
+cdef void separate(const real_t *pixels, index_t channels, index_t n, real_t *y,
+                   index_t plane) noexcept nogil:
+    """y[c * plane + i] = pixels[i * channels + c] for i < n; reads behind them too."""
+    cdef real_t square[VL * VL]
+    cdef index_t i = 0, c
+    cdef lanes_t lanes
+    if channels > VL:
+        for i in range(n * channels):
+            y[i % channels * plane + i // channels] = pixels[i]
+        return
+    while i < n:
+        lanes = vlanes(0, n - i)
+        vtranspose(pixels + i * channels, channels, square, VL)
+        for c in range(channels):
+            vstore_some(y + c * plane + i, lanes, vload(square + c * VL))
+        i += VL
 
 
 cdef void copy_direct_row(const conv_t *c, const real_t *x, real_t *out) noexcept nogil:
-    """A row of x with its padding; x: the row, or NULL above and below the image."""
-    cdef index_t n = direct_row(c), first = c.axis[2].offset * c.channels
+    """A row of x with its padding, as pixels; x: the row, or NULL above and below the image."""
+    cdef index_t n = direct_row(c) // c.channels, first = c.axis[2].offset
     cdef index_t begin = min_index(n, max_index(0, -first))
-    cdef index_t end = max_index(begin, min_index(n, c.axis[2].n_in * c.channels - first))
+    cdef index_t end = max_index(begin, min_index(n, c.axis[2].n_in - first))
     if x == NULL:
-        zero_run(out, n)
+        zero_run(out, n * c.channels)
         return
-    zero_run(out, begin)
-    copy_run(x + first + begin, out + begin, end - begin)
-    zero_run(out + end, n - end)
+    zero_run(out, begin * c.channels)
+    if c.x.channels_last:
+        copy_run(x + (first + begin) * c.channels, out + begin * c.channels,
+                 (end - begin) * c.channels)
+    else:
+        interleave(x + first + begin, c.x.c, c.channels, end - begin, out + begin * c.channels)
+    zero_run(out + end * c.channels, (n - end) * c.channels)
 
 
 cdef inline void tile_rows_of(index_t count, index_t done, index_t *rows) noexcept nogil:
@@ -71,58 +136,130 @@ cdef inline void tile_rows_of(index_t count, index_t done, index_t *rows) noexce
     rows[0] = ceil_div(count - done, ceil_div(count - done, MR))
 
 
+cdef inline void direct_kernel(const int mr, const int nv, index_t taps, index_t run,
+                               const real_t *x, index_t ld, index_t step, const real_t *w,
+                               const real_t *bias, bint relu, real_t *y, index_t y_ld,
+                               index_t cols) noexcept nogil:
+    """mr pixels, step apart in a strip, by up to nv vectors of filters: `taps` runs, ld apart."""
+    cdef vec_t sums[MR][NV]
+    cdef vec_t line[NV]
+    cdef lanes_t lanes
+    cdef int i, j
+    cdef index_t r, k
+    for j in range(nv):
+        line[j] = vload_some(bias + j * VL, vlanes(0, cols - j * VL)) if bias != NULL else vzero()
+        for i in range(mr):
+            sums[i][j] = line[j]
+    for r in range(taps):
+        for k in range(run):
+            for j in range(nv):
+                line[j] = vload(w + j * VL)
+            for i in range(mr):
+                for j in range(nv):
+                    sums[i][j] = sums[i][j] + vsplat(x[i * step + k]) * line[j]
+            w += NR
+        x += ld
+    if relu:
+        for i in range(mr):
+            for j in range(nv):
+                sums[i][j] = vrelu(sums[i][j])
+    if cols == nv * VL:
+        for i in range(mr):
+            prefetch_for_write(y + i * y_ld + PAGE // sizeof(real_t), nv * VL)
+            for j in range(nv):
+                vstore(y + i * y_ld + j * VL, sums[i][j])
+        return
+    for j in range(nv):
+        lanes = vlanes(0, cols - j * VL)
+        for i in range(mr):
+            vstore_some(y + i * y_ld + j * VL, lanes, sums[i][j])
+
+
+cdef inline void direct_kernel_rows(int mr, const int nv, index_t taps, index_t run,
+                                    const real_t *x, index_t ld, index_t step, const real_t *w,
+                                    const real_t *bias, bint relu, real_t *y, index_t y_ld,
+                                    index_t cols) noexcept nogil:
+    # The compiler drops the heights above its MR.
+    if MR >= 14 and mr == 14:
+        direct_kernel(14, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif MR >= 13 and mr == 13:
+        direct_kernel(13, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif MR >= 12 and mr == 12:
+        direct_kernel(12, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif MR >= 11 and mr == 11:
+        direct_kernel(11, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif MR >= 10 and mr == 10:
+        direct_kernel(10, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif MR >= 9 and mr == 9:
+        direct_kernel(9, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif MR >= 8 and mr == 8:
+        direct_kernel(8, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif MR >= 7 and mr == 7:
+        direct_kernel(7, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif mr == 6:
+        direct_kernel(6, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif mr == 5:
+        direct_kernel(5, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif mr == 4:
+        direct_kernel(4, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif mr == 3:
+        direct_kernel(3, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    elif mr == 2:
+        direct_kernel(2, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+    else:
+        direct_kernel(1, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
+
+
 cdef void direct_pixels_task(const conv_t *c, index_t task, const real_t *panels,
                              real_t *scratch) noexcept nogil:
-    """FORWARD_ROWS rows of one image, all filters."""
-    cdef index_t blocks = ceil_div(c.axis[1].n_out, FORWARD_ROWS), n = task // blocks
-    cdef index_t p0 = task % blocks * FORWARD_ROWS, i, h, p, q, r, k, rows, cols, j
-    cdef index_t p1 = min_index(c.axis[1].n_out, p0 + FORWARD_ROWS), ld = direct_row(c)
+    """Some rows of one image, all filters."""
+    cdef index_t height = direct_rows_of(c), blocks = ceil_div(c.axis[1].n_out, height)
+    cdef index_t n = task // blocks, p0 = task % blocks * height, ld = direct_row(c), y_ld = c.y.at[2]
+    cdef index_t p1 = min_index(c.axis[1].n_out, p0 + height), i, h, p, q, k, rows, cols
     cdef index_t run = c.axis[2].taps * c.channels, step = c.axis[2].step * c.channels
-    cdef index_t lines = (p1 - p0 - 1) * c.axis[1].step + c.axis[1].taps
-    cdef real_t *tile = scratch
-    cdef real_t *strip = scratch + MR * NR
-    cdef real_t *y
+    cdef real_t *strip = scratch
+    cdef real_t *y = c.y.data + n * c.y.n + p0 * c.y.at[1]
+    cdef real_t *out
+    cdef real_t *to
     cdef const real_t *x
-    cdef const real_t *bias = NULL
-    cdef ahead_t nothing
-    nothing.pieces = nothing.left = nothing.run = nothing.jump = 0
-    nothing.c_rows = nothing.c_stride = 0
-    nothing.next = nothing.c = NULL
+    cdef const real_t *w
+    cdef const real_t *bias
     flush_denormals()
-    for i in range(lines):
+    for i in range((p1 - p0 - 1) * c.axis[1].step + c.axis[1].taps):
         h = p0 * c.axis[1].step + c.axis[1].offset + i
         x = NULL
         if h >= 0 and h < c.axis[1].n_in:
             x = c.x.data + n * c.x.n + h * c.x.at[1]
         copy_direct_row(c, x, strip + i * ld)
-    for p in range(p0, p1):
-        q = 0
-        while q < c.axis[2].n_out:
-            tile_rows_of(c.axis[2].n_out, q, &rows)
-            k = 0
-            while k < c.filters:
-                cols = min_index(NR, c.filters - k)
-                for r in range(c.axis[1].taps):
-                    tile_of_rows(<int> rows, cols, run,
-                                 strip + ((p - p0) * c.axis[1].step + r) * ld + q * step, step,
-                                 panels + k * c.axis[1].taps * run + r * run * NR, NR, tile, NR,
-                                 r > 0, &nothing)
-                y = c.y.data + n * c.y.n + p * c.y.at[1] + q * c.y.at[2] + k
-                if c.bias != NULL:
-                    bias = c.bias + k
-                if cols == NR:
-                    store_tile(y, c.y.at[2], tile, rows, bias, COLUMN_BIAS, True, c.relu)
+    out = y
+    if not c.x.channels_last:
+        out, y_ld = scratch + direct_strip(c), padded(c.filters)
+    k = 0
+    while k < c.filters:
+        cols = min_index(NR, c.filters - k)
+        w = panels + k * c.axis[1].taps * run
+        bias = c.bias + k if c.bias != NULL else NULL
+        for p in range(p1 - p0):
+            q = 0
+            while q < c.axis[2].n_out:
+                tile_rows_of(c.axis[2].n_out, q, &rows)
+                x = strip + p * c.axis[1].step * ld + q * step
+                to = out + (p * c.axis[2].n_out + q) * y_ld + k
+                if cols > VL:
+                    direct_kernel_rows(<int> rows, 2, c.axis[1].taps, run, x, ld, step, w, bias,
+                                       c.relu, to, y_ld, cols)
                 else:
-                    for j in range(rows):
-                        store_run(y + j * c.y.at[2], tile + j * NR, bias, 1, 1, 0, cols, True,
-                                  c.relu)
-                k += NR
-            q += rows
+                    direct_kernel_rows(<int> rows, 1, c.axis[1].taps, run, x, ld, step, w, bias,
+                                       c.relu, to, y_ld, cols)
+                q += rows
+        k += NR
+    if not c.x.channels_last:
+        fill_transposed(out, y_ld, c.filters, (p1 - p0) * c.axis[2].n_out, y, c.y.c)
 
 
 cdef void direct_pixels_run(const conv_t *c, real_t *panels, real_t *scratch, index_t per_thread,
                             int threads) noexcept nogil:
-    cdef index_t tasks = c.batch * ceil_div(c.axis[1].n_out, FORWARD_ROWS), task
+    cdef index_t tasks = c.batch * ceil_div(c.axis[1].n_out, direct_rows_of(c)), task
     pack_direct_panels(c, False, panels)
     if threads == 1:
         for task in range(tasks):
@@ -137,9 +274,18 @@ cdef inline index_t direct_sums(const conv_t *c) noexcept nogil:
     return ceil_div(c.channels * c.taps, NR) * NR
 
 
+cdef inline index_t direct_gradient_scratch(const conv_t *c) noexcept nogil:
+    """Elements of memory of a thread: a tile of sums; NCHW: a strip of dx as pixels."""
+    cdef index_t size = MR * direct_sums(c) + VL
+    if not c.x.channels_last:
+        size += min_index(STRIP_ROWS, c.axis[1].n_in) * c.axis[2].n_in * c.channels
+        size += square_spare(c)
+    return size
+
+
 cdef void add_direct_pixel(const conv_t *c, const real_t *sums, index_t p, index_t q, index_t h0,
                            index_t h1, real_t *dx) noexcept nogil:
-    """Add one pixel's sums (r, s, c) to rows h0 <= h < h1 of an image of dx."""
+    """Add one pixel's sums (r, s, c) to rows h0 <= h < h1 of an image of dx, as pixels."""
     cdef index_t r, h, i, w = q * c.axis[2].step + c.axis[2].offset, run
     cdef index_t begin = max_index(0, -w) * c.channels
     cdef index_t end = min_index(c.axis[2].taps, c.axis[2].n_in - w) * c.channels
@@ -150,7 +296,7 @@ cdef void add_direct_pixel(const conv_t *c, const real_t *sums, index_t p, index
         h = p * c.axis[1].step + c.axis[1].offset + r
         if h < h0 or h >= h1:
             continue
-        out = dx + h * c.x.at[1] + w * c.channels
+        out = dx + (h * c.axis[2].n_in + w) * c.channels
         i = 0
         while i < run:
             lanes = vlanes(begin - i, end - i)
@@ -165,15 +311,20 @@ cdef void direct_gradient_task(const conv_t *c, index_t task, const real_t *pane
     cdef index_t strips = ceil_div(axis.n_in, STRIP_ROWS), n = task // strips
     cdef index_t h0 = task % strips * STRIP_ROWS, h1 = min_index(axis.n_in, h0 + STRIP_ROWS)
     cdef index_t p, p0, p1, q, rows, k, j, i, length = c.channels * c.taps, ld = direct_sums(c)
-    cdef real_t *dx = c.x.data + n * c.x.n
+    cdef index_t unit = c.axis[2].n_in * c.channels
+    cdef real_t *strip = c.x.data + n * c.x.n + h0 * unit
+    cdef real_t *dx
     cdef const real_t *dy
     cdef ahead_t nothing
-    nothing.pieces = nothing.left = nothing.run = nothing.jump = 0
+    nothing.pieces = nothing.left = nothing.run = nothing.jump = nothing.near = 0
     nothing.c_rows = nothing.c_stride = 0
     nothing.next = nothing.c = NULL
     flush_denormals()
-    for i in range(h0 * c.x.at[1], h1 * c.x.at[1]):
-        dx[i] = c.bias[i % c.channels] if c.bias != NULL else 0
+    if not c.x.channels_last:
+        strip = sums + MR * ld + VL
+    dx = strip - h0 * unit
+    for i in range((h1 - h0) * unit):
+        strip[i] = c.bias[i % c.channels] if c.bias != NULL else 0
     p0 = max_index(0, ceil_div(max_index(0, h0 - axis.offset - axis.taps + 1), axis.step))
     p1 = min_index(axis.n_out, (h1 - 1 - axis.offset) // axis.step + 1)
     for p in range(p0, p1):
@@ -183,12 +334,19 @@ cdef void direct_gradient_task(const conv_t *c, index_t task, const real_t *pane
             dy = c.y.data + n * c.y.n + p * c.y.at[1] + q * c.y.at[2]
             k = 0
             while k < length:
-                tile_of_rows(<int> rows, min_index(NR, length - k), c.filters, dy, c.y.at[2],
-                             panels + k * c.filters, NR, sums + k, ld, False, &nothing)
+                if c.x.channels_last:
+                    tile_of_rows(<int> rows, min_index(NR, length - k), c.filters, dy, c.y.at[2],
+                                 panels + k * c.filters, NR, sums + k, ld, False, &nothing)
+                else:
+                    tile_of_columns(<int> rows, min_index(NR, length - k), c.filters, dy, c.y.c,
+                                    panels + k * c.filters, NR, sums + k, ld, False, &nothing)
                 k += NR
             for j in range(rows):
                 add_direct_pixel(c, sums + j * ld, p, q + j, h0, h1, dx)
             q += rows
+    if not c.x.channels_last:
+        separate(strip, c.channels, (h1 - h0) * c.axis[2].n_in,
+                 c.x.data + n * c.x.n + h0 * c.x.at[1], c.x.c)
 
 
 cdef void direct_gradient_run(const conv_t *c, real_t *panels, real_t *scratch,

@@ -363,6 +363,17 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
             if p.columns_b:
                 i, n = n, i
             look_ahead(&ahead, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR), strides)
+        if p.panels_b != NULL and next_a == NULL:
+            # Panels of many weights come from beyond L2: those of the next group, or of the next part.
+            next_b = NULL
+            if end < j1:
+                next_b = p.panels_b + end * p.k + k * NR
+                i, n = min_index(group_columns, j1 - end), kc
+            elif not last:
+                next_b = p.panels_b + j0 * p.k + (k + kc) * NR
+                i, n = min_index(group_columns, j1 - j0), min_index(KC, p.k - k - kc)
+            look_ahead(&ahead, next_b, ceil_div(i, NR), n * NR, p.k * NR,
+                       groups * ceil_div(wide, NR), strides)
         i = 0
         for group in range(groups):
             n = rows * (group + 1) // groups - i

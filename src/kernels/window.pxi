@@ -186,7 +186,7 @@ cdef void window_move(window_t *v, index_t pixel, index_t pixels, index_t channe
                       index_t channels) noexcept nogil:
     """Make the window that of a run of pixels, and (NCHW) of some channels."""
     cdef const conv_t *c = v.c
-    cdef index_t row, end_row, n, o, p, t, i, k, d, h, rows, first, slice_step, planes
+    cdef index_t row, end_row, n, o, p, t, i, k, d, h, rows, first, slice_step, planes, ahead, unit
     cdef const real_t *src
     cdef real_t *out
     v.first_row = pixel // c.axis[2].n_out
@@ -201,7 +201,10 @@ cdef void window_move(window_t *v, index_t pixel, index_t pixels, index_t channe
     v.data = v.memory
     slice_step = v.height * v.row
     planes = 1
+    # What comes next lies pages away: the row below, or the same row of the next channel.
+    ahead, unit = c.x.at[1], c.channels
     if not c.x.channels_last:
+        ahead, unit = c.x.c, 1
         planes = channels
         v.channel_step = slice_step * c.axis[0].taps
     row = v.first_row
@@ -220,6 +223,7 @@ cdef void window_move(window_t *v, index_t pixel, index_t pixels, index_t channe
                     if d >= 0 and d < c.axis[0].n_in and h >= 0 and h < c.axis[1].n_in:
                         src = (c.x.data + n * c.x.n + (channel + k) * c.x.c + d * c.x.at[0]
                                + h * c.x.at[1])
+                        prefetch_run(src + ahead, c.axis[2].n_in * unit)
                     copy_padded_row(v, src, out + i * v.row)
         row += rows
 

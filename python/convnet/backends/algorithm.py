@@ -29,26 +29,29 @@ def _is_depthwise(dims: ConvDims, channels_last: bool, gradient: str | None) -> 
     return dims.out_channels == dims.groups or not (channels_last or gradient == "input")
 
 
-def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
-    """Few channels: im2col of 1 to 4 of them costs as much to copy as to multiply.
+# Elements of a row of pixels up to which the direct kernels' strips stay small.
+_ROW = 1 << 14
 
-    Measured on the first layers of VGG, ResNet, MobileNet, CelebA and MNIST networks: input
-    gradients 1.5 to 14 times implicit GEMM, forward 1.0 to 1.8 channels-last; 0.6 to 1.0 in NCHW,
-    where it is not used. The NCHW kernel has vectors along rows, and strides of 1 and 2.
+
+def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
+    """Few channels: im2col of them costs as much to copy as to multiply.
+
+    bench/algorithms.py, 14 to 56 wide, strides 1 and 2, 2 to 8 channels: input gradients 1.1 to 9
+    times implicit GEMM, forward 1.0 to 2.6 channels-last. NCHW images are turned into pixels and
+    back, which pays forward from 4 channels on and up to 32 filters (1.0 to 1.8), and for gradients
+    from twice as many filters on (1.0 to 9).
     """
-    if gradient == "weight" or dims.in_channels > 4 or len(dims.kernel_size) != 2:
+    if gradient == "weight" or dims.in_channels > 8 or len(dims.kernel_size) > 2:
         return False
     if prod(dims.kernel_size) == 1 or max(dims.dilation) > 1:
         return False
+    if dims.in_channels * dims.in_size[-1] > _ROW:
+        return False
     if channels_last:
         return True
-    return (
-        gradient == "input"
-        and max(dims.stride) <= 2
-        and max(dims.kernel_size) <= 16
-        and all(k >= s for k, s in zip(dims.kernel_size, dims.stride, strict=True))
-        and dims.out_size[-1] >= 8
-    )
+    if gradient == "input":
+        return dims.out_channels >= 2 * dims.in_channels
+    return dims.in_channels >= 4 and 16 <= dims.out_channels <= 32
 
 
 def _pays_winograd(dims: ConvDims) -> bool:
@@ -74,8 +77,6 @@ def conv_algorithm(
     """
     if dims.groups > 1:
         return "depthwise" if _is_depthwise(dims, channels_last, gradient) else "implicit_gemm"
-    if _is_direct(dims, channels_last, gradient):
-        return "direct"
     if (
         dims.kernel_size in _WINOGRAD
         and dtype == _F32
@@ -86,4 +87,6 @@ def conv_algorithm(
         and get_precision() != "highest"
     ):
         return _WINOGRAD[dims.kernel_size]
+    if _is_direct(dims, channels_last, gradient):
+        return "direct"
     return "implicit_gemm"

@@ -222,6 +222,10 @@ GEOMETRIES: list[Geometry] = [
             (3, 9, 21, 38, 7, 7, 2, 3),
             (4, 3, 70, 12, 2, 4, (1, 2), "same"),
             (4, 18, 67, 15, 3, 1, (2, 1), 0),
+            (5, 16, 14, 15, 5, 5, 1, 0),
+            (6, 17, 9, 35, 3, 3, 2, 1),
+            (7, 32, 19, 9, 3, 3, (1, 3), "same"),
+            (8, 20, 17, 16, 4, 3, 2, ((0, 2), (1, 0))),
         )
     ),
     _geometry(
@@ -268,6 +272,8 @@ GEOMETRIES: list[Geometry] = [
             (16, 7, 1, "valid"),
         )
     ),
+    _geometry("L few channels", (2, 2, 41), 7, (5,), quick=True, padding=2, stride=2),
+    _geometry("L few channels, many filters", (2, 5, 33), 18, (4,), padding="same"),
     _geometry("L depthwise dilation 2", (2, 6, 30), 6, (3,), padding=2, groups=6, dilation=2),
     _geometry("L groups 2", (2, 4, 30), 6, (3,), groups=2, stride=2),
     *(
@@ -297,6 +303,11 @@ GEOMETRIES: list[Geometry] = [
     _geometry("ResNet first", (1, 3, 56, 56), 16, (7, 7), stride=2, padding=3),
     _geometry("ResNet 3x3", (2, 64, 14, 14), 64, (3, 3), padding=1),
     _geometry("ResNet 3x3 stride 2", (2, 32, 14, 14), 64, (3, 3), stride=2, padding=1),
+    *(
+        _geometry(f"3x3 stride 2 C{c} K{k} {h}x{w}", (3, c, h, w), k, (3, 3), stride=2, padding=1)
+        for c, k, h, w in ((48, 33, 9, 12), (16, 128, 7, 33), (17, 32, 30, 5), (32, 80, 15, 15))
+    ),
+    _geometry("5x5 stride 3", (2, 32, 11, 17), 32, (5, 5), stride=3, padding=2),
     _geometry("bottleneck 1x1", (2, 64, 14, 14), 128, (1, 1)),
     _geometry("MobileNet depthwise", (2, 32, 28, 28), 32, (3, 3), stride=1, padding=1, groups=32),
     _geometry("MobileNet stride 2", (2, 48, 28, 28), 48, (3, 3), stride=2, padding=1, groups=48),
