@@ -2,7 +2,7 @@
 
     cols[n, (c R + r) S + s, p Q + q] = x[n, c, p stride + r dilation - pad, ...], 0 outside
 
-A row of cols is a plane of P x Q elements: a thread has one of them, neighbours along Q. col2im
+A row of cols is a plane of P x Q elements: a thread has four of them, neighbours along Q. col2im
 gathers: a thread has one element of x and goes over the taps that read it.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from convnet.kernels.cuda import pool
 from convnet.kernels.cuda.launch import Kernel, kernel
-from convnet.kernels.cuda.pool import inside, run_planes
+from convnet.kernels.cuda.pool import TOGETHER, inside, run_planes
 from convnet.kernels.cuda.registers import LANES
 from convnet.shapes import ConvDims
 from numba import cuda
@@ -29,8 +29,10 @@ def make_im2col(dtype: np.dtype, across: int, threads: int) -> Kernel:
     down = threads // across
 
     def im2col(x, cols, planes, channels, n, q, k, s, p, d, strides):
+        values = cuda.local.array(TOGETHER, dtype)
         outputs = q[0] * q[1]
         t = cuda.threadIdx.x
+        step = np.int64(cuda.gridDim.y) * across
         plane = np.int64(cuda.blockIdx.x) * down + t // across
         while plane < planes:
             pair = plane // k[1]
@@ -41,14 +43,18 @@ def make_im2col(dtype: np.dtype, across: int, threads: int) -> Kernel:
             first = image * strides[0] + (whole - image * channels) * strides[1]
             i = np.int64(cuda.blockIdx.y) * across + t % across
             while i < outputs:
-                o = np.int64(np.uint32(i) // np.uint32(q[1]))
-                u = o * s[0] + row * d[0] - p[0]
-                w = (i - o * q[1]) * s[1] + column * d[1] - p[1]
-                v = zero
-                if inside(u, n[0]) and inside(w, n[1]):
-                    v = x[first + u * strides[2] + w * strides[3]]
-                cols[plane * outputs + i] = v
-                i += cuda.gridDim.y * across
+                for e in range(TOGETHER):
+                    j = min(i + e * step, outputs - 1)
+                    o = np.int64(np.uint32(j) // np.uint32(q[1]))
+                    u = o * s[0] + row * d[0] - p[0]
+                    w = (j - o * q[1]) * s[1] + column * d[1] - p[1]
+                    within = inside(u, n[0]) & inside(w, n[1])
+                    v = x[first + (u * strides[2] + w * strides[3] if within else np.int64(0))]
+                    values[e] = v if within else zero
+                for e in range(TOGETHER):
+                    if i + e * step < outputs:
+                        cols[plane * outputs + i + e * step] = values[e]
+                i += TOGETHER * step
             plane += cuda.gridDim.x * down
 
     signature = f"void({dtype}[::1], {dtype}[::1], int64, int64, {_PAIRS}, UniTuple(int64, 4))"

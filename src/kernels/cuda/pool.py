@@ -8,8 +8,9 @@ low padding p, dilation d. Output o and tap t of an axis read input o s - p + t 
 
 Forward, a thread goes over the taps of its window. Backward, it goes over the windows that hold its
 input, and adds what they give: no two threads write to one place, and the sum has one order.
-Windows of few taps are constants of the kernel, so that the loops are unrolled, their loads run
-together and divisions by the stride become multiplications; all others are arguments.
+Windows of few taps are constants of the kernel, so that the loops are unrolled and divisions by the
+stride become multiplications; all others are arguments. No load hangs on a comparison (what lies
+outside reads the plane's first element, and drops it), so that all of a thread run together.
 """
 
 import functools
@@ -36,6 +37,7 @@ from numba import cuda
 THREADS = 32 if SIMULATED else 256
 BLOCKS = 32  # a multiprocessor, at most
 TAPS = 27  # of windows that are constants, at most
+TOGETHER = 4  # elements of a plane whose loads a thread has under way at once
 
 Window = tuple[int, ...]  # k, s, d of three axes
 
@@ -57,16 +59,18 @@ def places_of(i, q):
 
 
 @inline
-def first_window(i, k, s, p, d):
-    """The first output whose window may hold input i."""
-    beyond = i + p - (k - 1) * d
-    return np.int64(np.uint32(beyond + s - 1) // np.uint32(s)) if beyond > 0 else np.int64(0)
+def holders(k, s, d):
+    """How many windows of an axis may hold one input."""
+    return ((k - 1) * d + s) // s
 
 
 @inline
-def last_window(i, q, s, p):
+def windows_of(i, k, q, s, p, d):
+    """(the first, the last) of the windows of an axis that reach over input i."""
+    beyond = i + p - (k - 1) * d
+    first = np.int64(np.uint32(beyond + s - 1) // np.uint32(s)) if beyond > 0 else np.int64(0)
     last = np.int64(np.uint32(i + p) // np.uint32(s))
-    return last if last < q else q - 1
+    return first, last if last < q else q - 1
 
 
 @inline
@@ -120,37 +124,44 @@ def make_planes(
         d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
         size = n[0] * n[1] * n[2]
         outputs = q[0] * q[1] * q[2]
+        bests = cuda.local.array(TOGETHER, dtype)
+        wheres = cuda.local.array(TOGETHER, np.int64)
         t = cuda.threadIdx.x
+        step = np.int64(cuda.gridDim.y) * across
         plane = np.int64(cuda.blockIdx.x) * down + t // across
         while plane < planes:
             i = np.int64(cuda.blockIdx.y) * across + t % across
             while i < outputs:
-                o0, o1, o2 = places_of(i, q)
-                best = zero if average else least
-                where = np.int64(-1)
-                for a in range(k0):
-                    z = o0 * s0 - p[0] + a * d0
-                    if inside(z, n[0]):
+                for e in range(TOGETHER):
+                    o0, o1, o2 = places_of(min(i + e * step, outputs - 1), q)
+                    best = zero if average else least
+                    where = np.int64(-1)
+                    for a in range(k0):
+                        z = o0 * s0 - p[0] + a * d0
                         for b in range(k1):
                             u = o1 * s1 - p[1] + b * d1
-                            if inside(u, n[1]):
-                                for c in range(k2):
-                                    w = o2 * s2 - p[2] + c * d2
-                                    if inside(w, n[2]):
-                                        at = (z * n[1] + u) * n[2] + w
-                                        v = x[plane * size + at]
-                                        if average:
-                                            best += v
-                                        elif v > best or v != v or where < 0:
-                                            best = v
-                                            where = at
-                if average:
-                    cells = divisor_of(o0, o1, o2, k, s, p, end, n, counts_padding, divisor)
-                    best = best / dtype.type(cells)
-                y[plane * outputs + i] = best
-                if indexed:
-                    indices[plane * outputs + i] = where
-                i += cuda.gridDim.y * across
+                            for c in range(k2):
+                                w = o2 * s2 - p[2] + c * d2
+                                within = inside(z, n[0]) & inside(u, n[1]) & inside(w, n[2])
+                                at = (z * n[1] + u) * n[2] + w if within else np.int64(0)
+                                v = x[plane * size + at]
+                                if average:
+                                    best += v if within else zero
+                                else:
+                                    more = within & ((v > best) | (v != v) | (where < 0))
+                                    best = v if more else best
+                                    where = at if more else where
+                    if average:
+                        cells = divisor_of(o0, o1, o2, k, s, p, end, n, counts_padding, divisor)
+                        best = best / dtype.type(cells)
+                    bests[e] = best
+                    wheres[e] = where
+                for e in range(TOGETHER):
+                    if i + e * step < outputs:
+                        y[plane * outputs + i + e * step] = bests[e]
+                        if indexed:
+                            indices[plane * outputs + i + e * step] = wheres[e]
+                i += TOGETHER * step
             plane += cuda.gridDim.x * down
 
     signature = f"void({dtype}[::1], {dtype}[::1], {index or dtype}[::1], int64, {_GEOMETRY})"
@@ -255,35 +266,40 @@ def make_planes_backward(
         d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
         size = n[0] * n[1] * n[2]
         outputs = q[0] * q[1] * q[2]
+        h0, h1, h2 = holders(k0, s0, d0), holders(k1, s1, d1), holders(k2, s2, d2)
+        totals = cuda.local.array(TOGETHER, dtype)
         t = cuda.threadIdx.x
+        step = np.int64(cuda.gridDim.y) * across
         plane = np.int64(cuda.blockIdx.x) * down + t // across
         while plane < planes:
             i = np.int64(cuda.blockIdx.y) * across + t % across
             while i < size:
-                z, u, w = places_of(i, n)
-                begin1, stop1 = first_window(u, k1, s1, p[1], d1), last_window(u, q[1], s1, p[1])
-                begin2, stop2 = first_window(w, k2, s2, p[2], d2), last_window(w, q[2], s2, p[2])
-                total = zero
-                a = first_window(z, k0, s0, p[0], d0)
-                stop0 = last_window(z, q[0], s0, p[0])
-                while a <= stop0:
-                    b = begin1
-                    while b <= stop1:
-                        c = begin2
-                        while c <= stop2:
-                            at = plane * outputs + (a * q[1] + b) * q[2] + c
-                            if average:
-                                cells = divisor_of(
-                                    a, b, c, k, s, p, end, n, counts_padding, divisor
-                                )
-                                total += dy[at] / dtype.type(cells)
-                            elif indices[at] == i:
-                                total += dy[at]
-                            c += 1
-                        b += 1
-                    a += 1
-                dx[plane * size + i] = total
-                i += cuda.gridDim.y * across
+                for e in range(TOGETHER):
+                    place = min(i + e * step, size - 1)
+                    z, u, w = places_of(place, n)
+                    begin0, stop0 = windows_of(z, k0, q[0], s0, p[0], d0)
+                    begin1, stop1 = windows_of(u, k1, q[1], s1, p[1], d1)
+                    begin2, stop2 = windows_of(w, k2, q[2], s2, p[2], d2)
+                    total = zero
+                    for a in range(begin0, begin0 + h0):
+                        for b in range(begin1, begin1 + h1):
+                            for c in range(begin2, begin2 + h2):
+                                within = (a <= stop0) & (b <= stop1) & (c <= stop2)
+                                at = (a * q[1] + b) * q[2] + c if within else np.int64(0)
+                                v = dy[plane * outputs + at]
+                                if average:
+                                    cells = divisor_of(
+                                        a, b, c, k, s, p, end, n, counts_padding, divisor
+                                    )
+                                    total += v / dtype.type(cells) if within else zero
+                                else:
+                                    within = within & (indices[plane * outputs + at] == place)
+                                    total += v if within else zero
+                    totals[e] = total
+                for e in range(TOGETHER):
+                    if i + e * step < size:
+                        dx[plane * size + i + e * step] = totals[e]
+                i += TOGETHER * step
             plane += cuda.gridDim.x * down
 
     signature = f"void({dtype}[::1], {index or dtype}[::1], {dtype}[::1], int64, {_GEOMETRY})"
@@ -316,36 +332,33 @@ def make_pixels_backward(
         r = cuda.local.array(lanes, dtype)
         size = n[0] * n[1] * n[2]
         outputs = q[0] * q[1] * q[2]
+        h0, h1, h2 = holders(k0, s0, d0), holders(k1, s1, d1), holders(k2, s2, d2)
         ch = (cuda.blockIdx.y * across + cuda.threadIdx.x) * lanes
         pixel = np.int64(cuda.blockIdx.x) * down + cuda.threadIdx.y
         while pixel < images * size and ch < channels:
             image = pixel // size
             i = pixel - image * size
             z, u, w = places_of(i, n)
-            begin1, stop1 = first_window(u, k1, s1, p[1], d1), last_window(u, q[1], s1, p[1])
-            begin2, stop2 = first_window(w, k2, s2, p[2], d2), last_window(w, q[2], s2, p[2])
+            begin0, stop0 = windows_of(z, k0, q[0], s0, p[0], d0)
+            begin1, stop1 = windows_of(u, k1, q[1], s1, p[1], d1)
+            begin2, stop2 = windows_of(w, k2, q[2], s2, p[2], d2)
             for m in range(lanes):
                 total[m] = zero
-            a = first_window(z, k0, s0, p[0], d0)
-            stop0 = last_window(z, q[0], s0, p[0])
-            while a <= stop0:
-                b = begin1
-                while b <= stop1:
-                    c = begin2
-                    while c <= stop2:
-                        at = image * outputs + (a * q[1] + b) * q[2] + c
-                        load_registers(dy, at * channels + ch, r, 0, lanes)
+            for a in range(begin0, begin0 + h0):
+                for b in range(begin1, begin1 + h1):
+                    for c in range(begin2, begin2 + h2):
+                        within = (a <= stop0) & (b <= stop1) & (c <= stop2)
+                        at = (a * q[1] + b) * q[2] + c if within else np.int64(0)
+                        first = (image * outputs + at) * channels + ch
+                        load_registers(dy, first, r, 0, lanes)
                         if average:
                             cells = divisor_of(a, b, c, k, s, p, end, n, counts_padding, divisor)
                             for m in range(lanes):
-                                total[m] += r[m] / dtype.type(cells)
+                                total[m] += r[m] / dtype.type(cells) if within else zero
                         else:
                             for m in range(lanes):
-                                if indices[at * channels + ch + m] == i:
-                                    total[m] += r[m]
-                        c += 1
-                    b += 1
-                a += 1
+                                mine = within & (indices[first + m] == i)
+                                total[m] += r[m] if mine else zero
             store_registers(dx, pixel * channels + ch, total, 0, lanes)
             pixel += cuda.gridDim.x * down
 
