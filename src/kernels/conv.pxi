@@ -556,7 +556,8 @@ cdef void move_to_rows(void *state, index_t i0, index_t i1, index_t j0, index_t 
 
 cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
     """The product that computes one group; operands are set by conv_task."""
-    p.k = c.taps * c.channels
+    p.k = p.period = c.taps * c.channels
+    p.period_a = 0
     p.rows_a = p.panels_b = NULL
     p.place_b = NULL
     p.locate_a = p.locate_b = p.locate_c = NULL

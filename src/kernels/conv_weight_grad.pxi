@@ -4,6 +4,8 @@
 #   channels-last  dw = dy' x im2col'     K x (t, r, s, c)    im2col's rows are runs of channels, and so
 #                                                             are dy's: A's columns stay columns
 #
+# A 1x1 kernel's x and dy may change places: the longer of them is read where it lies.
+#
 # The sum runs over all pixels of the batch. Where dw has too few blocks for the threads, it is cut
 # into chunks; their number depends on the shape alone, and they are added in order.
 
@@ -53,6 +55,23 @@ cdef const real_t *locate_channel(const void *matrix, index_t row, index_t col) 
     return c.x.data + n * c.x.n + row * c.x.c + col - n * c.pixels
 
 
+cdef inline bint reads_all(const conv_t *c) noexcept nogil:
+    """One tap that reads every pixel once."""
+    return is_trivial(&c.axis[0]) and is_trivial(&c.axis[1]) and is_trivial(&c.axis[2])
+
+
+cdef inline bint better_transposed(const conv_t *c) noexcept nogil:
+    """Whether to compute dw' = x dy' (1x1): the longer of x and dy is read where it lies.
+
+    The other one is copied; NCHW, transposed into panels that should not stay half empty.
+    """
+    if c.filters <= c.channels:
+        return False
+    if c.x.channels_last:
+        return c.channels <= IN_PLACE and spreads(c.y.at[2])
+    return c.pixels >= KC // 2 and spreads(c.y.c) and 8 * padded(c.channels) <= 9 * c.channels
+
+
 cdef inline index_t weight_offset(const weight_grad_t *g, index_t channel,
                                   index_t tap) noexcept nogil:
     cdef index_t s = tap % g.conv.axis[2].taps
@@ -96,7 +115,8 @@ cdef void move_to_sum(void *state, index_t i0, index_t i1, index_t j0, index_t j
 cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nogil:
     """The product that computes one group; operands are set by weight_grad_task."""
     cdef const conv_t *c = &g.conv
-    p.k = c.batch * c.pixels
+    p.k = p.period = c.batch * c.pixels
+    p.period_a = 0
     p.rows_a = p.panels_b = NULL
     p.place_b = NULL
     p.locate_a, p.locate_b, p.locate_c = NULL, NULL, locate_result
@@ -113,8 +133,10 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
         p.m, p.n = c.channels * c.taps, c.filters
         p.fill_a, p.fill_b = fill_im2col_rows, fill_dy_columns
         p.locate_b, p.b_stride = locate_dy, c.y.c
-        if is_trivial(&c.axis[0]) and is_trivial(&c.axis[1]) and is_trivial(&c.axis[2]):
+        if reads_all(c):
             p.locate_a, p.a_stride = locate_channel, c.x.c
+            if c.pixels >= KC // 2 and spreads(c.x.c):
+                p.period, p.period_a = c.pixels, c.x.n
 
 
 cdef inline index_t weight_grad_window(const conv_t *c, const product_t *p) noexcept nogil:
@@ -145,6 +167,14 @@ cdef void weight_grad_task(const weight_grad_t *g, const product_t *plan, index_
     p.a, p.b = &window, &mine
     if g.conv.x.channels_last:
         p.a, p.b = &mine, &window
+    if p.period_a > 0:
+        p.rows_a, p.ld_a, p.step_a = mine.conv.x.data, mine.conv.x.c, 1
+    elif g.conv.x.channels_last and is_copy(&mine.conv) and pixels_are_rows(&mine.conv):
+        # Where the copies would serve few tiles.
+        if p.m <= IN_PLACE and spreads(mine.conv.x.at[2]):
+            p.place_b, p.ld_b = locate_im2col_pixel, mine.conv.x.at[2]
+        if p.m <= IN_PLACE // 2 and p.n <= IN_PLACE // 2:
+            p.rows_a, p.ld_a, p.step_a = mine.conv.y.data, 1, mine.conv.y.at[2]
     # The block's sum is formed in scratch memory, row after row, and goes to dw once.
     block_bounds(plan, block, &i0, &i1, &j0, &j1)
     result.row, result.col, result.data = j1 - j0, 1, sums - i0 * (j1 - j0) - j0
@@ -251,6 +281,11 @@ def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray 
     if covers(&g.conv, x, dw):
         make_pixels(&g.conv)
         g.channel = 1
+    if reads_all(&g.conv) and g.conv.groups == 1 and better_transposed(&g.conv):
+        # x and dy exchange their parts
+        g.conv.x, g.conv.y = g.conv.y, g.conv.x
+        g.conv.channels, g.conv.filters = g.conv.filters, g.conv.channels
+        g.channel, g.filter = g.filter, g.channel
     weight_grad_product(&g, &p)
     work = size * p.k
     n_threads = threads_for(work // 16, n_threads)

@@ -47,6 +47,8 @@ cdef struct product_t:
     const real_t *rows_a    # instead of fill_a: rows that lie in memory as the kernel wants them,
     index_t ld_a            # ld_a apart, their elements step_a
     index_t step_a
+    index_t period          # parts of the sum end at its multiples; there rows_a's rows go on,
+    index_t period_a        # so far from where they began
     fill_t fill_b
     const void *b
     const real_t *panels_b  # instead of fill_b: all panels, packed [n / NR][k][NR]
@@ -422,14 +424,17 @@ cdef void product_block(const product_t *p, index_t block, index_t k_begin, inde
     buffer = panels + panels_size(p) + VL
     bands = ceil_div(i1 - i0, p.band)
     while k < k_end:
-        kc = min_index(KC, k_end - k)
+        # Even parts: 576 are 3 x 192, not 256 + 256 + 64.
+        kc = min_index(k_end - k, p.period - k % p.period)
+        kc = ceil_div(kc, ceil_div(kc, KC))
         i = i0
         for band in range(bands):
             end = i0 + (i1 - i0) * (band + 1) // bands
             if p.prepare != NULL:
                 p.prepare(p.state, i, end, j0, j1, k, kc, band > 0)
             if p.rows_a != NULL:
-                a = p.rows_a + i * p.ld_a + k * p.step_a
+                a = (p.rows_a + i * p.ld_a + k // p.period * p.period_a
+                     + k % p.period * p.step_a)
                 lda = p.ld_a
                 step = p.step_a
             else:
