@@ -11,6 +11,7 @@ from convnet.data import DataLoader, TensorDataset
 from convnet.data.ahead import ahead
 from convnet.gpu import DeviceArray
 from convnet.nn.conversion import host
+from convnet.train.checkpoint import load_checkpoint, save_checkpoint
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((6, 5)).astype(np.float32)
@@ -115,3 +116,25 @@ def test_an_optimizer_follows_its_model():
     optimizer.step()
     state = optimizer.state_dict()["state"][0]
     assert type(state["exp_avg"]) is DeviceArray
+
+
+def test_a_checkpoint_is_read_where_the_model_is(tmp_path):
+    def stepped(net):
+        optimizer = optim.Adam(net.parameters(), 0.1)
+        for p in net.parameters():
+            p.grad = convnet.ones_like(p.detach())
+        optimizer.step()
+        return optimizer
+
+    there, here = model().to("cuda"), model(1)
+    first = stepped(there)
+    save_checkpoint(tmp_path / "c", there, first)
+    second = optim.Adam(here.parameters(), 0.1)
+    load_checkpoint(tmp_path / "c", here, second)
+    other = model(2).to("cuda")
+    again = stepped(other)
+    load_checkpoint(tmp_path / "c", other, again)
+    for a, b in zip(here.parameters(), other.parameters(), strict=True):
+        np.testing.assert_array_equal(host(b), a.data)
+        assert type(second.state[a]["exp_avg"]) is np.ndarray
+        assert type(again.state[b]["exp_avg"]) is DeviceArray

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.nn.conversion import ARRAYS, host
 from convnet.random import get_rng_state, set_rng_state
 from convnet.serialization import load, save
 
@@ -107,8 +108,8 @@ def _plain(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray) or hasattr(value, "detach"):
-        arrays[name] = np.asarray(value)
+    if isinstance(value, ARRAYS) or hasattr(value, "detach"):
+        arrays[name] = host(value)
         return {"array": name}
     if isinstance(value, Mapping):
         kind = "counter" if isinstance(value, Counter) else "dict"

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnet import nn
+from convnet.data.ahead import ahead
 from convnet.extras import require
+from convnet.nn.conversion import host
 from convnet.random import get_rng_state, set_rng_state
 from convnet.train.checkpoint import loader_state, set_loader_state
-from convnet.train.loop import split
+from convnet.train.loop import device_of, split
 
 
 class RateSearch(NamedTuple):
@@ -55,13 +57,13 @@ def find_learning_rate(
             f"got {low}, {high}, {steps}, {smoothing}"
         )
     criterion = criterion if criterion is not None else nn.CrossEntropyLoss()
-    weights = {k: np.array(t.data) for k, t in model.state_dict().items()}
+    weights = {k: np.array(host(t)) for k, t in model.state_dict().items()}
     state, random = copy.deepcopy(optimizer.state_dict()), get_rng_state()
     place, was_training = loader_state(loader), model.training
     rates, losses, smooth, mean = [], [], [], 0.0
     model.train()
     try:
-        for i, batch in zip(range(steps), _forever(loader), strict=False):
+        for i, batch in zip(range(steps), _forever(loader, device_of(model)), strict=False):
             inputs, targets = split(batch)
             rate = low * (high / low) ** (i / (steps - 1))
             for group in optimizer.param_groups:
@@ -95,10 +97,10 @@ def find_learning_rate(
     return RateSearch(np.array(rates), np.array(losses), np.array(smooth), suggestion)
 
 
-def _forever(loader: Iterable[Any]) -> Iterator[Any]:
+def _forever(loader: Iterable[Any], device: str) -> Iterator[Any]:
     while True:
         batch = None
-        for batch in loader:
+        for batch in ahead(loader, device):
             yield batch
         if batch is None:
             raise ValueError("loader: expected at least one batch, got none")
