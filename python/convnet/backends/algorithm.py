@@ -36,10 +36,11 @@ _ROW = 1 << 14
 def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
     """Few channels: im2col of them costs as much to copy as to multiply.
 
-    bench/algorithms.py, 14 to 56 wide, strides 1 and 2, 2 to 8 channels: input gradients 1.1 to 9
+    bench/algorithms.py, 14 to 112 wide, strides 1 and 2, 1 to 8 channels: input gradients 1.1 to 9
     times implicit GEMM, forward 1.0 to 2.6 channels-last. NCHW images are turned into pixels and
-    back, which pays forward from 4 channels on and up to 32 filters (1.0 to 1.8), and for gradients
-    from twice as many filters on (1.0 to 9).
+    back. That pays forward from 4 channels on where rows are short (1.0 to 2.6; 0.7 to 1.0 with 28
+    pixels and few or many filters), and for gradients from twice as many filters on, or at a stride
+    (1.0 to 14).
     """
     if gradient == "weight" or dims.in_channels > 8 or len(dims.kernel_size) > 2:
         return False
@@ -49,9 +50,12 @@ def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> boo
         return False
     if channels_last:
         return True
+    width = dims.out_size[-1]
     if gradient == "input":
-        return dims.out_channels >= 2 * dims.in_channels
-    return dims.in_channels >= 4 and 16 <= dims.out_channels <= 32
+        strided = max(dims.stride) > 1 and width <= 32
+        return strided or dims.out_channels >= 2 * dims.in_channels
+    some = width <= 32 and 16 <= dims.out_channels <= 32
+    return dims.in_channels >= 4 and (width <= 16 or some)
 
 
 def _pays_winograd(dims: ConvDims) -> bool:
