@@ -381,3 +381,10 @@ def test_a_loss_that_is_not_finite_ends_it():
     batches = DataLoader(TensorDataset(x, np.zeros(8, int)), 4)
     with pytest.raises(FloatingPointError, match="the loss is nan after 0 items of epoch 1"):
         fit(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), batches, progress=False)
+
+
+def test_what_is_no_model_or_optimizer_is_named():
+    with pytest.raises(TypeError, match="model: expected a Module, got int"):
+        fit(3, [])
+    with pytest.raises(TypeError, match="optimizer: expected an Optimizer, got NoneType"):
+        find_learning_rate(nn.Linear(2, 2), [], None)

@@ -161,6 +161,8 @@ def fit(
     seeds give the same weights, bit for bit, whatever the number of threads and workers.
     FloatingPointError if the loss is infinite or NaN; ValueError for wrong options.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a Module, got {type(model).__name__}")
     if scheduler_each not in ("epoch", "batch"):
         raise ValueError(f'scheduler_each: expected "epoch" or "batch", got {scheduler_each!r}')
     if epochs < 0 or (patience is not None and patience < 0):

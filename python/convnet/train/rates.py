@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnet import nn
+from convnet import nn, optim
 from convnet.data.ahead import ahead
 from convnet.extras import require
 from convnet.nn.conversion import host
@@ -51,6 +51,8 @@ def find_learning_rate(
     optimizer, random numbers and the loader's epoch are put back as they were. Smith 2017,
     "Cyclical learning rates for training neural networks", section 3.3.
     """
+    if not isinstance(optimizer, optim.Optimizer):
+        raise TypeError(f"optimizer: expected an Optimizer, got {type(optimizer).__name__}")
     if not 0 < low < high or steps < 10 or not 0 <= smoothing < 1:
         raise ValueError(
             f"expected 0 < low < high, at least 10 steps and a smoothing below 1, "
