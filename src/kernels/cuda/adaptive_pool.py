@@ -1,8 +1,7 @@
 """Adaptive and global average pooling. Cell o of q along an axis of n holds floor(o n/q) to
 ceil((o+1) n/q) - 1.
 
-    forward   planes   a warp a cell: lanes share its elements, shuffles add them; small cells: a
-                       thread each
+    forward   planes   1 to 32 lanes a cell, by its size: they share its elements, shuffles add them
               pixels   threads along the channels, 16 bytes each; several share a cell's pixels
     backward  a thread an input (or 16 bytes of channels): the sum over the cells that hold it
 """
@@ -14,15 +13,23 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda import pool
-from convnet.kernels.cuda.intrinsics import WARP, warp_sum
+from convnet.kernels.cuda.intrinsics import WARP, lane_xor
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
-from convnet.kernels.cuda.pool import lifted, places_of, power_of_two, run_pixels, run_planes
+from convnet.kernels.cuda.pool import (
+    TOGETHER,
+    lifted,
+    place_of,
+    places_of,
+    power_of_two,
+    run_pixels,
+    run_planes,
+)
 from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.scalar import inline
 from convnet.kernels.cuda.softmax import join_sum
 from numba import cuda
 
-SMALL = 8  # elements of a cell up to which a thread takes it
+SMALL = 8  # elements of a cell to a thread, until a warp has it
 
 _AXES = "UniTuple(int64, 3), UniTuple(int64, 3)"
 
@@ -48,9 +55,19 @@ def last_cell(i, n, q):
     return np.int64(np.uint64((i + 1) * q - 1) // np.uint64(n))
 
 
+@inline
+def group_sum(value, group):
+    """The sum over `group` neighbouring lanes, a power of two, in all of them."""
+    mask = group // 2
+    while mask > 0:
+        value += lane_xor(value, mask)
+        mask //= 2
+    return value
+
+
 @functools.cache
-def make_planes(dtype: np.dtype, group: int, threads: int) -> Kernel:
-    """y, `group` threads a cell."""
+def make_planes(dtype: np.dtype, line: bool, group: int, threads: int) -> Kernel:
+    """y, `group` threads a cell. line : a cell lies in one row, as after merging axes."""
     zero = dtype.type(0)
     down = threads // group
 
@@ -60,31 +77,31 @@ def make_planes(dtype: np.dtype, group: int, threads: int) -> Kernel:
         size = n[0] * n[1] * n[2]
         outputs = q[0] * q[1] * q[2]
         while block < cells:
-            cell = block + cuda.threadIdx.x // group
+            cell = min(block + cuda.threadIdx.x // group, cells - 1)
+            plane = cell // outputs
+            a, b, c = places_of(cell - plane * outputs, q)
+            z, u = cell_begin(a, n[0], q[0]), cell_begin(b, n[1], q[1])
+            w = cell_begin(c, n[2], q[2])
+            depth = cell_end(a, n[0], q[0]) - z
+            height = cell_end(b, n[1], q[1]) - u
+            width = cell_end(c, n[2], q[2]) - w
+            count = depth * height * width
+            first = plane * size + place_of(z, u, w, n)
             total = zero
-            count = np.int64(1)
-            if cell < cells:
-                plane = cell // outputs
-                a, b, c = places_of(cell - plane * outputs, q)
-                z, u, w = (
-                    cell_begin(a, n[0], q[0]),
-                    cell_begin(b, n[1], q[1]),
-                    cell_begin(c, n[2], q[2]),
-                )
-                depth = cell_end(a, n[0], q[0]) - z
-                height = cell_end(b, n[1], q[1]) - u
-                width = cell_end(c, n[2], q[2]) - w
-                count = depth * height * width
-                i = np.int64(lane)
-                while i < count:
-                    row = np.int64(np.uint32(i) // np.uint32(width))
-                    deep = np.int64(np.uint32(row) // np.uint32(height))
-                    at = ((z + deep) * n[1] + u + row - deep * height) * n[2] + w + i - row * width
-                    total += x[plane * size + at]
-                    i += group
-            if group > 1:
-                total = warp_sum(total)
-            if lane == 0 and cell < cells:
+            i = np.int64(lane)
+            while i < count:
+                # Together: no load waits for another.
+                for e in range(TOGETHER):
+                    at = min(i + e * group, count - 1)
+                    if not line:
+                        row = np.int64(np.uint32(at) // np.uint32(width))
+                        deep = np.int64(np.uint32(row) // np.uint32(height))
+                        at += (deep * n[1] + row - deep * height) * n[2] - row * width
+                    v = x[first + at]
+                    total += v if i + e * group < count else zero
+                i += TOGETHER * group
+            total = group_sum(total, group)
+            if lane == 0 and block + cuda.threadIdx.x // group < cells:
                 y[cell] = total / dtype.type(count)
             block += cuda.gridDim.x * down
 
@@ -211,8 +228,11 @@ def adaptive_avg_pool(x: Any, y: Any) -> None:
     most = pool.BLOCKS * multiprocessors()
     cell = max(1, math.prod(n) // math.prod(q))
     if x.flags.c_contiguous and y.flags.c_contiguous:
-        group = 1 if cell <= SMALL else WARP
-        run = make_planes(x.dtype, group, pool.THREADS)
+        line = math.prod(q) == q[2] == 1
+        if line:  # one cell a plane: its axes are one
+            n = 1, 1, math.prod(n)
+        group = power_of_two(-(-cell // SMALL), 1, WARP)
+        run = make_planes(x.dtype, line, group, pool.THREADS)
         grid = grid_for(y.size, pool.THREADS // group, most)
         launch(run, grid, pool.THREADS, flat(x), flat(y), y.size, n, q)
         return
@@ -241,8 +261,8 @@ def adaptive_avg_pool_backward(dy: Any, dx: Any) -> None:
 def programs() -> Iterator[Kernel]:
     threads = pool.THREADS
     for dtype, lanes in LANES.items():
-        for group in (1, WARP):
-            yield make_planes(dtype, group, threads)
+        for line, group in ((False, 1), (False, WARP), (True, 8), (True, WARP)):
+            yield make_planes(dtype, line, group, threads)
         yield make_pixels(dtype, lanes, WARP, threads // WARP)
         yield make_planes_backward(dtype, threads, threads)
         yield make_pixels_backward(dtype, lanes, WARP, threads)
