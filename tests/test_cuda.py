@@ -63,3 +63,64 @@ def test_without_a_gpu_the_first_array_says_so():
         pytest.skip("there is a GPU")
     with pytest.raises(convnet.GPUError, match="needs an NVIDIA driver and a GPU"):
         convnet.to_device([1.0])
+
+
+def test_a_launch_gives_the_driver_what_numba_would(monkeypatch):
+    """The parameters of every kind of argument, against those of Numba's own launch."""
+    import ctypes
+    from types import SimpleNamespace
+
+    import numpy as np
+    from convnet.kernels.cuda import launch
+    from cuda.core.utils import StridedMemoryView
+    from numba.cuda.dispatcher import _Kernel
+
+    x = np.arange(5, dtype=np.float32)
+    view = StridedMemoryView.from_dlpack(x, stream_ptr=-1)
+    array = SimpleNamespace(span=x.size, ptr=x.ctypes.data, stream="its stream", device=0)
+    flags = SimpleNamespace(span=3, ptr=4096, stream="another", device=0)
+
+    @launch.kernel(
+        "void(float32[::1], boolean[::1], int32, int64, float32, float64, UniTuple(int64, 2), "
+        "bool_)",
+        shared=128,
+    )
+    def nothing(a, b, i, n, f, d, shape, flag):
+        pass
+
+    numbers = (-3, 2**40, 0.5, 0.25, (7, 8), True)
+    given = []
+    monkeypatch.setattr(launch, "_launch", lambda *call: given.append(call))
+    monkeypatch.setattr(launch.Kernel, "loaded", lambda self, device: "the kernel")
+    launch.launch(nothing, 6, (32, 2), array, flags, *numbers)
+    stream, config, kernel, *parameters = given[0]
+    assert (stream, kernel) == ("its stream", "the kernel")
+    assert (config.grid, config.block, config.shmem_size) == ((6, 1, 1), (32, 2, 1), 128)
+
+    def plain(values):
+        return [v.value if isinstance(v, ctypes._SimpleCData) else v for v in values]
+
+    wanted = []
+    maker = SimpleNamespace(extensions=())
+    maker._prepare_args = lambda *a: _Kernel._prepare_args(maker, *a)
+    kinds = [nothing.types[0], *nothing.types[2:]]
+    for type_, value in zip(kinds, (view, *numbers), strict=True):
+        _Kernel._prepare_args(maker, type_, value, 0, [], wanted)
+    assert plain(parameters[:7] + parameters[14:]) == plain(wanted)
+    assert parameters[7:14] == [0, 0, 3, 1, 4096, 3, 1]
+
+
+def test_every_call_of_the_driver_exists():
+    import re
+
+    from convnet.gpu import driver
+
+    bindings = pytest.importorskip("cuda.bindings.driver")
+    source = Path(driver.__file__).read_text()
+    calls = set(re.findall(r"\.(cu[A-Z]\w+)\(", source)) - {"cuInit", "cuDeviceGetCount"}
+    assert len(calls) > 15
+    assert not [name for name in calls if not hasattr(bindings, name)]
+    flags = re.findall(r"\bflags?\.(CU_\w+)|(CU\w+_flags)\.(CU_\w+)", source)
+    assert flags
+    for name in (n for found in flags for n in found if n.startswith("CU_")):
+        assert hasattr(bindings.CUevent_flags, name) or hasattr(bindings.CUstream_flags, name)

@@ -30,4 +30,6 @@ FAMILIES = (
 for _family in FAMILIES:
     if importlib.util.find_spec(f"convnet.kernels.cuda.{_family}") is not None:
         _module = importlib.import_module(f"convnet.kernels.cuda.{_family}")
-        globals().update({f: getattr(_module, f) for f in _functions if hasattr(_module, f)})
+        for _name in _functions:
+            if getattr(vars(_module).get(_name), "__module__", "") == _module.__name__:
+                globals().setdefault(_name, vars(_module)[_name])
