@@ -16,6 +16,7 @@ from convnet.kernels.arrays import is_plain
 from convnet.memory import empty, empty_like
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
+_UNSIGNED = {4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
@@ -176,16 +177,35 @@ def check_out(
             f"out: expected an aligned array in NCHW or channels-last memory order, "
             f"got strides {out.strides} for shape {out.shape}"
         )
+    former = None
     for a in inputs:
-        if type(a) is not np.ndarray and type(a) is not DeviceArray:
+        if a is former or (type(a) is not np.ndarray and type(a) is not DeviceArray):
             continue
+        former = a
         if type(a) is not type(out):
             raise TypeError(f"out: on the {_device(out)}, and the inputs on the {_device(a)}")
-        if np.may_share_memory(out, a) and out.size and a.size:
-            exact = _address(out) == _address(a) and out.strides == a.strides
-            if (not in_place or not exact) and np.shares_memory(out, a):
+        if overlap(out, a):
+            exact = a is out or (_address(out) == _address(a) and out.strides == a.strides)
+            if not in_place or not exact:
                 raise ValueError("out: overlaps an input; give it memory of its own")
     return out
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have an element's memory in common.
+
+    Two that own their memory have not: asking so takes a third of the time that NumPy takes.
+    """
+    if a is b:
+        return a.size > 0
+    if type(a) is np.ndarray and a.flags.owndata and type(b) is np.ndarray and b.flags.owndata:
+        return False
+    return bool(np.may_share_memory(a, b) and a.size and b.size and np.shares_memory(a, b))
+
+
+def largest(a: np.ndarray) -> int:
+    """The largest of integers of 32 or 64 bits, read as unsigned: a negative one is a huge one."""
+    return int(np.maximum.reduce(a.view(_UNSIGNED[a.dtype.itemsize]), axis=None))
 
 
 def _address(a: Any) -> int:

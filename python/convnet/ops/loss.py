@@ -21,11 +21,13 @@ from convnet.ops._arrays import (
     check_shape,
     contiguous,
     dense,
+    largest,
     native,
     rows,
     same_format,
 )
 
+_INT64 = np.dtype(np.int64)
 _REDUCTIONS = ("mean", "sum", "none")
 _F32_MAX = float(np.finfo(np.float32).max)
 
@@ -162,11 +164,12 @@ def _classes(target: Any, shape: tuple[int, ...], n: int, ignore_index: Any) -> 
         return classes, np.not_equal(classes, ignore_index).sum()
     if target.size == 0:
         return target, 0
-    classes = np.ascontiguousarray(target, np.int64).reshape(shape)
-    if not classes.flags.aligned:
-        classes = classes.copy()
-    # Seen as unsigned, a negative number is beyond all classes too.
-    beyond = int(classes.view(np.uint64).max()) >= n
+    classes = target
+    if target.dtype is not _INT64 or not target.flags.c_contiguous or not target.flags.aligned:
+        classes = np.ascontiguousarray(target, np.int64).reshape(shape)
+        if not classes.flags.aligned:
+            classes = classes.copy()
+    beyond = largest(classes) >= n
     if not beyond and not 0 <= ignore_index < n:
         return classes, classes.size
     counts = classes != ignore_index

@@ -22,6 +22,7 @@ from convnet.ops._arrays import (
     contiguous,
     dense,
     native,
+    overlap,
     same_format,
 )
 from convnet.ops.gemm import check_needs
@@ -59,9 +60,15 @@ def _channel_array(a: Any, name: str, x: np.ndarray) -> np.ndarray | None:
     if a is None:
         return None
     a = as_array(a, name)
-    check_same_dtype("x", x, **{name: a})
-    check_shape(a, name, (x.shape[1],), "for the channels of x")
-    return contiguous(a)
+    _check_channels(a, name, x)
+    return a if a.flags.c_contiguous else contiguous(a)
+
+
+def _check_channels(a: np.ndarray, name: str, x: np.ndarray) -> None:
+    if a.dtype is not x.dtype or type(a) is not type(x):
+        check_same_dtype("x", x, **{name: a})
+    if a.shape != (x.shape[1],):
+        check_shape(a, name, (x.shape[1],), "for the channels of x")
 
 
 def _running(a: Any, name: str, x: np.ndarray) -> np.ndarray:
@@ -70,8 +77,7 @@ def _running(a: Any, name: str, x: np.ndarray) -> np.ndarray:
         if not hasattr(a, "__cuda_array_interface__"):
             raise TypeError(f"{name}: expected a numpy.ndarray, got {type(a).__name__}")
         a = foreign.wrap(a, name)
-    check_same_dtype("x", x, **{name: a})
-    check_shape(a, name, (x.shape[1],), "for the channels of x")
+    _check_channels(a, name, x)
     if not a.flags.writeable:
         raise ValueError(f"{name}: the array is read-only, and training updates it")
     return a
@@ -84,11 +90,16 @@ def _channels(x: np.ndarray) -> np.ndarray:
 
 def _check_apart(written: dict[str, Any], read: dict[str, Any]) -> None:
     """ValueError for a running statistic that overlaps the other one or an input."""
+    arrays = [a for a in (*written.values(), *read.values()) if a is not None]
+    if all(type(a) is np.ndarray and a.flags.owndata for a in arrays) and len(
+        {id(a) for a in arrays}
+    ) == len(arrays):
+        return  # each has memory of its own
     for name, a in written.items():
         for other, b in (*written.items(), *read.items()):
             if other == name or type(a) not in _ARRAYS or type(b) not in _ARRAYS:
                 continue
-            if np.may_share_memory(a, b) and np.shares_memory(a, b):
+            if overlap(a, b):
                 raise ValueError(f"{name}: overlaps {other}; training writes it: give it memory")
 
 

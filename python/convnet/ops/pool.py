@@ -28,11 +28,13 @@ import numpy as np
 from convnet import backend
 from convnet.gpu import foreign
 from convnet.memory import empty
-from convnet.ops._arrays import check_device, check_shape, dense, native, same_format
+from convnet.ops._arrays import check_device, check_shape, dense, largest, native, same_format
 from convnet.ops._windows import Ints, Padding, input_array, input_shape, output_gradient, windows
 from convnet.shapes import PoolDims
 
 _INT32_PLACES = 2**31 - 1
+_INT32 = np.dtype(np.int32)
+_PLACES = (_INT32, np.dtype(np.int64))
 
 
 def _check_span(dims: PoolDims) -> None:
@@ -66,7 +68,7 @@ def _max_pool(
         small = prod(dims.in_size) <= _INT32_PLACES
         if not small:
             _check_span(dims)
-        indices = empty(shape, np.dtype(np.int32 if small else np.int64), channels_last, x)
+        indices = empty(shape, _PLACES[0 if small else 1], channels_last, x)
     if y.size:
         backend.active(x).max_pool(x, y, indices, dims)
     if type(y) is not np.ndarray:
@@ -144,21 +146,18 @@ def _places(indices: Any, shape: tuple[int, ...], dims: PoolDims) -> np.ndarray:
     places = prod(dims.in_size)
     if places > _INT32_PLACES:
         _check_span(dims)
-    if indices.dtype not in (np.int32, np.int64) or not indices.flags.aligned:
+    if indices.dtype not in _PLACES or not indices.flags.aligned:
         wide = indices.dtype == np.uint64
         indices = np.minimum(indices, places).astype(np.int64) if wide else indices.astype(np.int64)
     indices = dense(indices)
     # The values of indices on a GPU are not looked at: that would wait for it.
-    if indices.size and type(indices) is np.ndarray:
-        # Read as unsigned, a negative index is a huge one: a single pass tells both ends.
-        high = int(indices.view(f"u{indices.dtype.itemsize}").max())
-        if high >= places:
-            wrong = indices[(indices < 0) | (indices >= places)][0]
-            raise ValueError(
-                f"indices: expected places 0 to {places - 1} of a plane {dims.in_size}, got {wrong}"
-            )
-    if places <= _INT32_PLACES and indices.dtype != np.int32:
-        indices = indices.astype(np.int32)
+    if indices.size and type(indices) is np.ndarray and largest(indices) >= places:
+        wrong = indices[(indices < 0) | (indices >= places)][0]
+        raise ValueError(
+            f"indices: expected places 0 to {places - 1} of a plane {dims.in_size}, got {wrong}"
+        )
+    if places <= _INT32_PLACES and indices.dtype != _INT32:
+        indices = indices.astype(_INT32)
     return indices
 
 
