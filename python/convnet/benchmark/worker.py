@@ -29,6 +29,7 @@ except ImportError:  # Windows
     resource = None
 
 from convnet.benchmark.peers import Unsupported
+from convnet.gpu.errors import GPUError
 
 _LONG = 0.2  # seconds; a call that takes longer is not run again to see how long it takes
 _PROBE = 32 << 20  # bytes
@@ -168,7 +169,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = getattr(server, request.pop("do"))(**request)
-        except (ImportError, NotImplementedError, Unsupported) as error:
+        except (ImportError, NotImplementedError, Unsupported, GPUError) as error:
             answer = {"missing": str(error)}
         print(json.dumps(answer), file=answers)
 
