@@ -23,6 +23,27 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.filterwarnings("ignore::RuntimeWarning"))
 
 
+OWN_TILES = ("test_gemm", "test_conv", "test_depthwise")
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(request, monkeypatch):
+    """Products and convolution on tiles of 4 threads, except where a test chooses its own."""
+    if request.module.__name__.rpartition(".")[2] in OWN_TILES:
+        return
+    from convnet.kernels.cuda import conv, conv_weight_grad, depthwise, gemm
+    from convnet.kernels.cuda.engine import Tile
+
+    tile = Tile(8, 8, 4, 4, 4, 4)
+    for module in (gemm, conv, conv_weight_grad):
+        monkeypatch.setattr(module, "TILES", dict.fromkeys(module.TILES, (tile,) * 4))
+    for name, value in (("SUM_LINES", 2), ("SUM_COLUMNS", 4)):
+        monkeypatch.setattr(gemm, name, value)
+    for name in ("IMAGE_LINES", "IMAGE_LANES"):
+        monkeypatch.setattr(conv_weight_grad, name, 2)
+    monkeypatch.setattr(depthwise, "THREADS", 8)
+
+
 @pytest.fixture
 def checked():
     """checked(family module): its functions, each call held against the reference in float64.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from convnet.kernels.cuda import gemm
 from convnet.kernels.cuda.engine import Tile
+from convnet.precision import set_precision
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 TILE = Tile(8, 8, 4, 4, 4, 4)  # 4 threads
@@ -24,14 +25,7 @@ class Small:
         gemm.run_gemm(a, b, c, out, alpha, beta, activation, self.tile, self.splits)
 
     def sum_rows(self, x, out):
-        gemm.run_sum_rows(x, out, 4, 2, 5)
-
-
-@pytest.fixture(autouse=True)
-def vectors(monkeypatch):
-    """16-byte copies for the small tiles too, where the operands allow them."""
-    tiles = {d: (TILE, *t[1:]) for d, t in gemm.TILES.items()}
-    monkeypatch.setattr(gemm, "TILES", tiles)
+        gemm.sum_columns(x, out, *x.shape, (4, 2), 5)
 
 
 def operand(rng, shape, transposed, dtype):
@@ -122,6 +116,35 @@ def test_a_tile_that_ships(checked, dtype):
     rng = np.random.default_rng(6)
     a, b = (rng.standard_normal(s).astype(dtype) for s in ((65, 9), (9, 65)))
     checked(gemm).gemm(a, b, None, np.empty((65, 65), dtype), 1.0, 0.0, None)
+
+
+WARP_TILE = Tile(32, 16, 8, 2, 4, 4)  # 32 threads: one warp
+
+
+@pytest.mark.parametrize("flags", [(0, 0), (1, 1)], ids=["NN", "TT"])
+def test_tf32(flags):
+    """The error documented in docs/cuda.md: 2^-10 of sum |a||b| beside the bound of float32."""
+    rng = np.random.default_rng(7)
+    for m, n, k, splits in ((33, 17, 9, 1), (32, 16, 8, 1), (31, 20, 33, 2)):
+        a, b = operand(rng, (m, k), flags[0], F32), operand(rng, (k, n), flags[1], F32)
+        out = np.full((m, n), np.nan, F32)
+        gemm.run_gemm(a, b, None, out, 1.0, 0.0, None, WARP_TILE, splits, tf32=True)
+        exact = a.astype(F64) @ b.astype(F64)
+        magnitude = np.abs(a).astype(F64) @ np.abs(b).astype(F64)
+        error = np.abs(out - exact) / magnitude
+        assert error.max() <= 2**-10 + (8 + 2 * np.sqrt(k)) * 2**-23
+        assert error.max() > 2**-14  # the factors were rounded
+
+
+def test_tf32_is_for_medium_precision_alone(monkeypatch):
+    used = []
+    monkeypatch.setattr(gemm, "run_gemm", lambda *args: used.append(args[-1]))
+    a = np.zeros((2048, 2048), F32)
+    for precision in ("highest", "high", "medium"):
+        with set_precision(precision):
+            gemm.gemm(a, a, None, a, 1.0, 0.0, None)
+            gemm.gemm(a.astype(F64), a.astype(F64), None, a, 1.0, 0.0, None)
+    assert used == [False, False, False, False, True, False]
 
 
 @DTYPES

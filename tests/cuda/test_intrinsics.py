@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from convnet.kernels.cuda.intrinsics import (
     VECTOR,
+    clear_sums,
     copy_async,
     copy_commit,
     copy_vector_async,
     copy_wait,
     lane_xor,
     load_registers,
-    multiply_tf32,
+    multiply_step_tf32,
     shared_array,
+    spread_sums_tf32,
     store_registers,
-    to_tf32,
     warp_max,
     warp_sum,
 )
@@ -122,30 +123,32 @@ def test_warps(dtype):
 
 
 def test_tf32_keeps_ten_bits():
-    def kernel(a):
-        t = cuda.threadIdx.x
-        a[t] = to_tf32(a[t])
+    """A warp multiplies 16 x 8 by 8 x 8: each factor is rounded, ties away from zero."""
 
-    one = 1 + np.array([2**-11, 2**-11 - 2**-20, 3 * 2**-11, -(2**-12)])
-    a = np.array([*one, -1 - 2**-11, np.inf, np.nan, 0], np.float32)
-    run(kernel, len(a), a)
-    expected = [1 + 2**-10, 1, 1 + 2**-9, 1, -1 - 2**-10, np.inf, np.nan, 0]
-    np.testing.assert_array_equal(a, np.array(expected, np.float32))
-
-
-def test_a_warp_multiplies_matrices():
     def kernel(a, b, d):
+        shared = shared_array(256, float32)
+        sums = cuda.local.array(4, float32)
         t = cuda.threadIdx.x
-        g, k = t // 4, t % 4
-        left = (a[g, k], a[g + 8, k], a[g, k + 4], a[g + 8, k + 4])
-        right = (b[k, g], b[k + 4, g])
-        sums = (d[g, 2 * k], d[g, 2 * k + 1], d[g + 8, 2 * k], d[g + 8, 2 * k + 1])
-        sums = multiply_tf32(sums, left, right)
-        d[g, 2 * k], d[g, 2 * k + 1] = sums[0], sums[1]
-        d[g + 8, 2 * k], d[g + 8, 2 * k + 1] = sums[2], sums[3]
+        for i in range(t, 128, 32):
+            shared[i] = a[i]
+            if i < 64:
+                shared[128 + i] = b[i]
+        cuda.syncthreads()
+        clear_sums(sums, 4)
+        multiply_step_tf32(shared, 0, 16, 128, 8, sums, 8, 16, 8)
+        cuda.syncthreads()
+        spread_sums_tf32(shared, 0, 8, sums, 0, 16, 8)
+        cuda.syncthreads()
+        for i in range(t, 128, 32):
+            d[i] = shared[i]
 
     rng = np.random.default_rng(1)
-    a, b, d = (rng.integers(-9, 9, s).astype(np.float32) for s in ((16, 8), (8, 8), (16, 8)))
-    expected = d + a @ b
-    run(kernel, 32, a, b, d)
-    np.testing.assert_array_equal(d, expected)
+    a, b = (rng.integers(-9, 9, s).astype(np.float32) for s in ((8, 16), (8, 8)))
+    a[0, :5] = 1 + np.array([2**-11, 2**-11 - 2**-20, 3 * 2**-11, -(2**-12), 0])
+    a[0, 5:7] = -1 - 2**-11, np.inf
+    rounded = a.copy()
+    rounded[0, :6] = 1 + 2**-10, 1, 1 + 2**-9, 1, 1, -1 - 2**-10
+    d = np.zeros(128, np.float32)
+    run(kernel, 32, a.ravel(), b.ravel(), d)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(d.reshape(16, 8), rounded.T @ b)

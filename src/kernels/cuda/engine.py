@@ -86,6 +86,11 @@ class Share(NamedTuple):
     depth_passes: int
 
 
+def takes_vectors(tile: Tile, lines: int, dtype: np.dtype) -> bool:
+    """Whether all threads find 16 bytes of a step of so many lines to copy."""
+    return tile.threads * VECTOR[dtype] <= lines * tile.depth
+
+
 @functools.cache
 def share(tile: Tile, lines: int, mode: int, dtype: np.dtype) -> Share:
     """The share of each thread in an operand of so many lines (rows of A, columns of B)."""

@@ -26,6 +26,7 @@ from convnet.kernels.cuda.engine import (
     my_share,
     place,
     share,
+    takes_vectors,
 )
 from convnet.kernels.cuda.intrinsics import (
     VECTOR,
@@ -34,11 +35,14 @@ from convnet.kernels.cuda.intrinsics import (
     copy_wait,
     load_registers,
     multiply_step,
+    multiply_step_tf32,
     shared_array,
     spread_sums,
+    spread_sums_tf32,
     store_registers,
 )
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, scratch
+from convnet.precision import get_precision
 from numba import cuda, int32
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
@@ -46,18 +50,20 @@ BLOCK = 256
 MOST_Z = 65535  # blocks along a grid's z
 ENOUGH_BLOCKS = 264  # two on each of the multiprocessors of an H100: what a grid should have
 SHORTEST_PART = 256  # of a sum that is split
+PAD_TF32 = 8  # 4 threads along the depth by 8 along rows meet 32 different banks
 
 
 @functools.cache
-def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int) -> Kernel:
+def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int, tf32: bool = False) -> Kernel:
     """a, b, c, out, (m, n, k, strides of a, b, c (row, column), of batches of a, b, c,
     splits, length of a part, relu, whether out takes 16-byte stores, first of batch x splits),
-    alpha, beta."""
+    alpha, beta. tf32 : factors rounded to TF32, by tensor cores."""
     rows, columns, depth, stages, thread_rows, thread_columns = tile
     threads, sums_of_thread = tile.threads, thread_rows * thread_columns
-    a_pitch, b_pitch = rows + PAD, columns + PAD
+    pad = PAD_TF32 if tf32 else PAD
+    a_pitch, b_pitch = rows + pad, columns + pad
     a_stage, b_stage = depth * a_pitch, depth * b_pitch
-    b_start, length = stages * a_stage, tile.length(dtype)
+    b_start, length = stages * a_stage, max(stages * (a_stage + b_stage), tile.length(dtype))
     (a_across, a_lanes, *a_share), (b_across, b_lanes, *b_share) = (
         share(tile, lines, mode, dtype) for lines, mode in ((rows, a_mode), (columns, b_mode))
     )
@@ -67,6 +73,10 @@ def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int) -> Kernel:
         tile, dtype
     )
     ahead, under_way, last_stage = stages - 1, stages - 2, stages - 1
+    # With tensor cores a warp holds as many rows and columns, a group are 16 rows of each warp.
+    of_warp, across_warp = warp_rows * thread_rows, warp_columns * thread_columns
+    if tf32:
+        row_groups, rows_apart = of_warp // 16, warps * 16
     zero = dtype.type(0)
 
     @kernel(
@@ -106,6 +116,9 @@ def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int) -> Kernel:
         if b_passes == 1 and b_lines <= 0:
             b_ends = int32(0)
         row, column = my_place(thread, warp_rows, warp_columns, warps, lanes)
+        if tf32:
+            warp = thread // 32
+            row, column = warp % warps * of_warp, warp // warps * across_warp
 
         for step in range(int32(ahead + steps)):
             if step >= ahead:
@@ -127,25 +140,36 @@ def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int) -> Kernel:
             b_ends = int32(b_ends - depth)
             if step >= ahead:
                 stage = int32((step + 1) & last_stage)
-                multiply_step(
-                    shared, stage * a_stage + row, a_pitch, b_start + stage * b_stage + column,
-                    b_pitch, sums, depth, lanes, thread_rows, thread_columns, rows_apart,
-                    columns_apart,
-                )  # fmt: skip
+                left, right = stage * a_stage + row, b_start + stage * b_stage + column
+                if tf32:
+                    multiply_step_tf32(
+                        shared, left, a_pitch, right, b_pitch, sums, depth, of_warp, across_warp
+                    )
+                else:
+                    multiply_step(
+                        shared, left, a_pitch, right, b_pitch, sums, depth, lanes, thread_rows,
+                        thread_columns, rows_apart, columns_apart,
+                    )  # fmt: skip
 
         # A group of rows at a time through shared memory, so that threads store whole lines
         c_row, c_column, relu, wide = sizes[7], sizes[8], sizes[14], sizes[15]
         c_at, out_at = batch * sizes[11], z * (sizes[0] * sizes[1])
         for group in range(row_groups):
             cuda.syncthreads()
-            spread_sums(
-                shared, row * b_pitch + column, b_pitch, sums, group, lanes, thread_rows,
-                thread_columns, columns_apart,
-            )  # fmt: skip
+            if tf32:
+                at = row // of_warp * 16 * b_pitch + column
+                spread_sums_tf32(shared, at, b_pitch, sums, group, of_warp, across_warp)
+            else:
+                spread_sums(
+                    shared, row * b_pitch + column, b_pitch, sums, group, lanes, thread_rows,
+                    thread_columns, columns_apart,
+                )  # fmt: skip
             cuda.syncthreads()
             for e in range(thread * lanes, rows_apart * columns, threads * lanes):
                 r, j = e // columns, n_first + e % columns
                 i = m_first + group * rows_apart + r
+                if tf32:
+                    i = m_first + r // 16 * of_warp + group * 16 + r % 16
                 if (i < m) & (j < n):
                     load_registers(shared, r * b_pitch + e % columns, values, 0, lanes)
                     for u in range(lanes):
@@ -229,14 +253,14 @@ def choose_splits(blocks: int, k: int) -> int:
     return max(1, min(ENOUGH_BLOCKS // blocks, k // SHORTEST_PART))
 
 
-def _mode(a: Any, line: int, depth: int, tile: Tile) -> int:
-    """How to copy an operand; line, depth : its axes that run along rows or columns, and k."""
+def _mode(a: Any, line: int, lines: int, tile: Tile) -> int:
+    """How to copy an operand; line : its axis along rows or columns, a tile has `lines`."""
     item = a.dtype.itemsize
     if a.strides[line] != item or a.shape[line] == 1:
         return ALONG_DEPTH
     others = (s for i, s in enumerate(a.strides) if i != line % a.ndim)
     if (
-        tile is TILES[a.dtype][0]
+        takes_vectors(tile, lines, a.dtype)
         and begins_at_vector(a)
         and not any(s % 16 for s in (a.shape[line] * item, *others))
     ):
@@ -251,7 +275,8 @@ def gemm(
     batch = a.shape[0] if a.ndim == 3 else 1
     tile = choose_tile(m, n, batch, dtype)
     splits = choose_splits(_blocks(m, n, batch, tile), k)
-    run_gemm(a, b, c, out, alpha, beta, activation, tile, splits)
+    tf32 = dtype == np.float32 and get_precision() == "medium" and tile is TILES[dtype][0]
+    run_gemm(a, b, c, out, alpha, beta, activation, tile, splits, tf32)
 
 
 def run_gemm(
@@ -264,6 +289,7 @@ def run_gemm(
     activation: str | None,
     tile: Tile,
     splits: int,
+    tf32: bool = False,
 ) -> None:
     """gemm with a tile of one's own, its sums in `splits` parts."""
     (m, k), n, dtype = a.shape[-2:], b.shape[-1], a.dtype
@@ -285,7 +311,8 @@ def run_gemm(
         *(c_strides[0], c_strides[1], a_batch, b_batch, c_strides[2]),
         *(splits, part, once and relu, wide),
     )
-    run = make_gemm(dtype, tile, _mode(a, -2, -1, tile), _mode(b, -1, -2, tile))
+    a_mode, b_mode = _mode(a, -2, tile.rows, tile), _mode(b, -1, tile.columns, tile)
+    run = make_gemm(dtype, tile, a_mode, b_mode, tf32)
     scales = (alpha, beta) if once else (1.0, 0.0)
     arrays, tiles = (
         (flat(a), flat(b), flat(c), flat(to)),
@@ -339,30 +366,45 @@ ROWS_OF_PART = 512
 
 
 def sum_rows(x: Any, out: Any) -> None:
-    run_sum_rows(x, out, SUM_LINES, SUM_COLUMNS, ROWS_OF_PART)
+    sum_columns(x, out, *x.shape)
 
 
-def run_sum_rows(x: Any, out: Any, lines: int, columns: int, part: int) -> None:
-    """sum_rows with blocks and parts of one's own: parts of columns, then the sum of the parts."""
-    rows, width = x.shape
-    run = make_sum_rows(x.dtype, lines, columns)
-    while rows > 1:
-        part = max(part, -(-rows // 65535))  # what a grid may have
+def sum_columns(
+    x: Any,
+    out: Any,
+    rows: int,
+    columns: int,
+    block: tuple[int, int] | None = None,
+    part: int = ROWS_OF_PART,
+) -> None:
+    """out[j] = sum over i of x[i, j], x's memory being rows x columns.
+
+    In parts of so many rows, each by a block of (lines, columns) threads, and then the parts.
+    """
+    lines, across = block or (SUM_LINES, SUM_COLUMNS)
+    run = make_sum_rows(x.dtype, lines, across)
+    while True:
+        part = max(part, -(-rows // MOST_Z))
         parts = -(-rows // part)
-        to = out if parts == 1 else scratch(out, (parts, width))
-        grid, block = (-(-width // columns), parts), (columns, lines)
-        launch(run, grid, block, flat(x), flat(to), (rows, width, part))
+        to = out if parts == 1 else scratch(out, (parts, columns))
+        grid = -(-columns // across), parts
+        launch(run, grid, (across, lines), flat(x), flat(to), (rows, columns, part))
+        if parts == 1:
+            return
         x, rows = to, parts
-    if x is not out:  # one row: nothing was summed
-        launch(run, (-(-width // columns), 1), (columns, lines), flat(x), flat(out), (1, width, 1))
 
 
 def programs() -> Iterator[Kernel]:
+    """Every tile; of the largest every way to copy, for doubles the ends of the range."""
     for dtype in FLOATS:
         large, *others = TILES[dtype]
-        for a_mode, b_mode in product((ALONG_DEPTH, ALONG_LINE, VECTORS), repeat=2):
+        modes = list(product((ALONG_DEPTH, ALONG_LINE, VECTORS), repeat=2))
+        for a_mode, b_mode in modes if dtype == FLOATS[0] else (modes[1], modes[-1]):
             yield make_gemm(dtype, large, a_mode, b_mode)
-        for tile, a_mode, b_mode in product(others, *[(ALONG_DEPTH, ALONG_LINE)] * 2):
-            yield make_gemm(dtype, tile, a_mode, b_mode)
+        for tile in others:
+            yield make_gemm(dtype, tile, ALONG_DEPTH, ALONG_LINE)
+        if dtype == FLOATS[0]:
+            yield make_gemm(dtype, large, ALONG_DEPTH, VECTORS, True)
+            yield make_gemm(dtype, large, VECTORS, ALONG_DEPTH, True)
         yield make_add_parts(dtype)
         yield make_sum_rows(dtype, SUM_LINES, SUM_COLUMNS)

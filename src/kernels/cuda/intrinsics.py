@@ -27,6 +27,10 @@ if not config.ENABLE_CUDASIM:
 
     _I32, _I64 = ir.IntType(32), ir.IntType(64)
     _GLOBAL, _SHARED = 1, 3  # address spaces
+    _MMA = (
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+        "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
+    )
 
     def _element(context: Any, builder: Any, array: Any, args: Any, position: int) -> Any:
         """A pointer to array[index]: args[position] is the array, the next its index."""
@@ -143,34 +147,35 @@ if not config.ENABLE_CUDASIM:
         return types.void(pending), generate
 
     @intrinsic
-    def to_tf32(typing, x):
+    def inside(typing, i, n):
         def generate(context, builder, signature, args):
-            kind = ir.FunctionType(_I32, [ir.FloatType()])
-            rounded = builder.call(ir.InlineAsm(kind, "cvt.rna.tf32.f32 $0, $1;", "=r,f"), args)
-            return builder.bitcast(rounded, ir.FloatType())
+            i, n = (builder.trunc(a, _I32) if a.type.width > 32 else a for a in args)
+            return builder.icmp_unsigned("<", i, n)
 
-        return types.float32(types.float32), generate
+        return types.boolean(i, n), generate
 
     @intrinsic
-    def multiply_tf32(typing, d, a, b):
+    def quotient(typing, i, n):
         def generate(context, builder, signature, args):
-            sums, left, right = args
-            real = ir.FloatType()
-            operands = [builder.extract_value(left, i) for i in range(4)]
-            operands += [builder.extract_value(right, i) for i in range(2)]
-            operands = [builder.bitcast(o, _I32) for o in operands]
-            operands += [builder.extract_value(sums, i) for i in range(4)]
-            result = ir.LiteralStructType([real] * 4)
-            text = (
-                "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-                "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
-            )
-            constraints = "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"
-            values = _assembly(builder, result, text, constraints, operands)
-            values = [builder.extract_value(values, i) for i in range(4)]
-            return context.make_tuple(builder, signature.return_type, values)
+            i, n = (builder.trunc(a, _I32) if a.type.width > 32 else a for a in args)
+            return builder.udiv(i, n)
 
-        return d(d, a, b), generate
+        return types.int32(i, n), generate
+
+    @intrinsic
+    def pick(typing, registers, i, count):
+        if _literal(count) is None:
+            return None
+
+        def generate(context, builder, signature, args):
+            data = context.make_array(registers)(context, builder, args[0]).data
+            value = builder.load(data)
+            for j in range(1, count.literal_value):
+                here = builder.icmp_signed("==", args[1], ir.Constant(_I64, j))
+                value = builder.select(here, builder.load(_at(builder, data, j)), value)
+            return value
+
+        return registers.dtype(registers, types.int64, count), generate
 
     @cuda.jit(device=True, inline="always")
     def lane_xor(value, mask):
@@ -268,6 +273,92 @@ if not config.ENABLE_CUDASIM:
         ), generate
 
     @intrinsic
+    def multiply_step_tf32(typing, shared, a, a_pitch, b, b_pitch, sums, depth, rows, columns):
+        if (
+            shared.dtype != types.float32
+            or _literal(a_pitch, b_pitch, depth, rows, columns) is None
+        ):
+            return None
+        pa, pb, steps, m, n = _literal(a_pitch, b_pitch, depth, rows, columns)
+
+        def generate(context, builder, signature, args):
+            memory = context.make_array(shared)(context, builder, args[0]).data
+            totals = context.make_array(sums)(context, builder, args[5]).data
+            lane = builder.call(
+                ir.InlineAsm(ir.FunctionType(_I32, []), "mov.u32 $0, %laneid;", "=r"), []
+            )
+            lane = builder.zext(lane, _I64)
+            g, t = (
+                builder.lshr(lane, ir.Constant(_I64, 2)),
+                builder.and_(lane, ir.Constant(_I64, 3)),
+            )
+            real, four = ir.FloatType(), ir.LiteralStructType([ir.FloatType()] * 4)
+            rounds = ir.InlineAsm(ir.FunctionType(_I32, [real]), "cvt.rna.tf32.f32 $0, $1;", "=r,f")
+            kind = ir.FunctionType(four, [_I32] * 6 + [real] * 4)
+            product = ir.InlineAsm(kind, _MMA, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f")
+
+            def start(base, pitch):
+                row = builder.mul(t, ir.Constant(_I64, pitch))
+                return builder.gep(memory, [builder.add(base, builder.add(row, g))])
+
+            def read(pointer, offset):
+                return builder.call(rounds, [builder.load(_at(builder, pointer, offset))])
+
+            of_a, of_b = start(args[1], pa), start(args[3], pb)
+            count = m // 16 * (n // 8) * 4
+            total = [builder.load(_at(builder, totals, i)) for i in range(count)]
+            for d in range(0, steps, 8):
+                right = [
+                    [read(of_b, (d + 4 * q) * pb + 8 * j) for q in range(2)] for j in range(n // 8)
+                ]
+                for i in range(m // 16):
+                    left = [
+                        read(of_a, (d + 4 * q) * pa + 16 * i + 8 * h)
+                        for q in range(2)
+                        for h in range(2)
+                    ]
+                    for j in range(n // 8):
+                        at = (i * (n // 8) + j) * 4
+                        result = builder.call(product, [*left, *right[j], *total[at : at + 4]])
+                        for v in range(4):
+                            total[at + v] = builder.extract_value(result, v)
+            for i in range(count):
+                builder.store(total[i], _at(builder, totals, i))
+            return context.get_dummy_value()
+
+        return types.void(
+            shared, types.int64, a_pitch, types.int64, b_pitch, sums, depth, rows, columns
+        ), generate
+
+    @intrinsic
+    def spread_sums_tf32(typing, shared, at, pitch, sums, group, rows, columns):
+        if _literal(pitch, rows, columns) is None:
+            return None
+        line, m, n = _literal(pitch, rows, columns)
+
+        def generate(context, builder, signature, args):
+            memory = context.make_array(shared)(context, builder, args[0]).data
+            totals = context.make_array(sums)(context, builder, args[3]).data
+            lane = builder.call(
+                ir.InlineAsm(ir.FunctionType(_I32, []), "mov.u32 $0, %laneid;", "=r"), []
+            )
+            lane = builder.zext(lane, _I64)
+            row = builder.mul(builder.lshr(lane, ir.Constant(_I64, 2)), ir.Constant(_I64, line))
+            column = builder.shl(builder.and_(lane, ir.Constant(_I64, 3)), ir.Constant(_I64, 1))
+            to = builder.gep(memory, [builder.add(args[1], builder.add(row, column))])
+            for i in range(m // 16):
+                with builder.if_then(builder.icmp_signed("==", args[4], ir.Constant(_I64, i))):
+                    for j in range(n // 8):
+                        for v in range(4):
+                            total = builder.load(_at(builder, totals, (i * (n // 8) + j) * 4 + v))
+                            builder.store(
+                                total, _at(builder, to, v // 2 * 8 * line + 8 * j + v % 2)
+                            )
+            return context.get_dummy_value()
+
+        return types.void(shared, types.int64, pitch, sums, types.int64, rows, columns), generate
+
+    @intrinsic
     def shared_array(typing, length, dtype):
         array = types.Function(Cuda_shared_array)
         alignment = types.literal(16)
@@ -342,12 +433,22 @@ else:
             for shared, to, values in _copies.groups.pop(0):
                 shared[to] = values
 
-    def to_tf32(x: np.float32) -> np.float32:
+    def inside(i: int, n: int) -> bool:
+        """0 <= i < n for 32-bit numbers: one comparison."""
+        return 0 <= i < n
+
+    def quotient(i: int, n: int) -> int:
+        """i // n for 32-bit numbers that are not negative: Numba divides in 64 bits."""
+        return int(i) // int(n)
+
+    def pick(registers: Any, i: int, count: int) -> Any:
+        """registers[i] of `count` (a literal), which a variable i would move to memory."""
+        return _numpy(registers)[:count][int(i)]
+
+    def _tf32(x: np.ndarray) -> np.ndarray:
         """x rounded to TF32, 10 bits of fraction; ties away from zero."""
-        bits = np.float32(x).view(np.uint32)
-        if not np.isfinite(x):
-            return np.float32(x)
-        return np.uint32((int(bits) + 0x1000) & 0xFFFFE000).view(np.float32)
+        bits = (x.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)
+        return np.where(np.isfinite(x), bits.view(np.float32), x)
 
     def _exchange(value: Any) -> list:
         """The values of a warp's threads, in order. All of them call it."""
@@ -364,22 +465,35 @@ else:
         barrier.wait()
         return seen
 
-    def multiply_tf32(d: tuple, a: tuple, b: tuple) -> tuple:
-        """d + A B by a warp's tensor core (mma.sync m16n8k8): A 16x8, B 8x8, d 16x8.
-
-        With g, t = lane // 4, lane % 4 a thread holds
-            a = A[g, t], A[g + 8, t], A[g, t + 4], A[g + 8, t + 4]    b = B[t, g], B[t + 4, g]
-            d = D[g, 2t], D[g, 2t + 1], D[g + 8, 2t], D[g + 8, 2t + 1]
-        """
-        left, right = np.empty((16, 8)), np.empty((8, 8))
-        for lane, (of_a, of_b) in enumerate(_exchange((a, b))):
-            g, t = divmod(lane, 4)
-            left[g, t], left[g + 8, t], left[g, t + 4], left[g + 8, t + 4] = of_a
-            right[t, g], right[t + 4, g] = of_b
+    def _of_lane(columns: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows and columns that a lane holds of 16 rows: [column // 8, 4]."""
         g, t = divmod(threading.current_thread().thread_id % WARP, 4)
-        product = left @ right
-        mine = product[[g, g, g + 8, g + 8], [2 * t, 2 * t + 1, 2 * t, 2 * t + 1]]
-        return tuple(np.float32(s + p) for s, p in zip(d, mine, strict=True))
+        rows = np.array([g, g, g + 8, g + 8])
+        places = 8 * np.arange(columns // 8)[:, None] + 2 * t + np.array([0, 1, 0, 1])
+        return np.broadcast_to(rows, places.shape), places
+
+    def multiply_step_tf32(shared: Any, a: int, a_pitch: int, b: int, b_pitch: int, sums: Any,
+                           depth: int, rows: int, columns: int) -> None:  # fmt: skip
+        """A warp's rows x columns += A B, both rounded to TF32, in steps of 8 by tensor cores.
+
+        As multiply_step, but a and b are the warp's first elements. With g, t = lane // 4, lane % 4
+        and of every 16 x 8 of the result a thread holds (mma.sync m16n8k8)
+            [g, 2t], [g, 2t + 1], [g + 8, 2t], [g + 8, 2t + 1]
+        """
+        memory, totals = _numpy(shared), _numpy(sums).reshape(rows // 16, columns // 8, 4)
+        i, j = _of_lane(columns)
+        with np.errstate(all="ignore"):
+            for d in range(depth):
+                left = _tf32(memory[int(a) + d * a_pitch :][:rows]).reshape(-1, 16)
+                right = _tf32(memory[int(b) + d * b_pitch :][:columns])
+                totals += left[:, i] * right[j]
+
+    def spread_sums_tf32(shared: Any, at: int, pitch: int, sums: Any, group: int, rows: int,
+                         columns: int) -> None:  # fmt: skip
+        """Write 16 of the warp's rows, a group, to shared memory, `pitch` apart."""
+        i, j = _of_lane(columns)
+        totals = _numpy(sums).reshape(rows // 16, columns // 8, 4)
+        _numpy(shared)[int(at) + i * pitch + j] = totals[int(group)]
 
     def lane_xor(value: Any, mask: int) -> Any:
         """The value of the thread whose lane is this one's ^ mask; all of a warp call it."""
