@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from convnet.kernels.cuda.intrinsics import load_registers, store_registers
 from convnet.kernels.cuda.launch import (
     SIMULATED,
     Kernel,
@@ -23,7 +24,7 @@ from convnet.kernels.cuda.launch import (
     launch,
     multiprocessors,
 )
-from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
+from convnet.kernels.cuda.registers import LANES, lanes_of
 from numba import cuda
 
 THREADS = 8 if SIMULATED else 256

@@ -19,7 +19,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import WARP, warp_max, warp_sum
+from convnet.kernels.cuda.intrinsics import (
+    WARP,
+    load_registers,
+    store_registers,
+    warp_max,
+    warp_sum,
+)
 from convnet.kernels.cuda.launch import (
     SIMULATED,
     Kernel,
@@ -30,7 +36,7 @@ from convnet.kernels.cuda.launch import (
     multiprocessors,
 )
 from convnet.kernels.cuda.reduction import barrier, block_max, block_sum
-from convnet.kernels.cuda.registers import LANES, lanes_of, load_registers, store_registers
+from convnet.kernels.cuda.registers import LANES, lanes_of
 from convnet.kernels.cuda.scalar import exp, inline, larger, log
 from numba import cuda
 
