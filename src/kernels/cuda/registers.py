@@ -8,8 +8,10 @@ rows that are no multiple of 16 bytes.
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import VECTOR as LANES
+from convnet.kernels.cuda.intrinsics import VECTOR
 from convnet.kernels.cuda.launch import SIMULATED
+
+LANES = {dtype: VECTOR[dtype] for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
 
 
 def lanes_of(dtype: np.dtype, *arrays: Any, multiple_of: int = 0) -> int:
