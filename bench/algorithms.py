@@ -20,7 +20,7 @@ from itertools import product
 import numpy as np
 from convnet import get_num_threads
 from convnet.backends import cpu
-from convnet.backends.algorithm import conv_algorithm
+from convnet.backends.algorithm import WINOGRAD_TILES, conv_algorithm
 from convnet.shapes import ConvDims
 
 PASSES = {None: "forward", "input": "dx", "weight": "dw"}
@@ -50,8 +50,9 @@ def medians(calls: dict[str, Callable[[], None]], seconds: float) -> dict[str, f
 def candidates(dims: ConvDims, gradient: str | None) -> list[str]:
     """The algorithms that can compute it, and may pay."""
     names = ["implicit_gemm"]
-    if dims.stride == (1, 1) and dims.kernel_size in ((3, 3), (5, 5)):
-        names.append("winograd")
+    if dims.stride == (1, 1):
+        kernel = "x".join(map(str, dims.kernel_size))
+        names += [name for name in WINOGRAD_TILES if name.endswith(kernel)]
     if gradient != "weight" and dims.in_channels <= DIRECT:
         names.append("direct")
     return names
@@ -101,15 +102,16 @@ def layer(
         suffix, values = arguments[gradient]
         calls = {}
         for name in candidates(dims, gradient):
-            run = getattr(k, ("conv" if name == "implicit_gemm" else name) + suffix)
-            calls[name] = lambda run=run, values=values: run(*values)
+            tile = (WINOGRAD_TILES[name],) if name in WINOGRAD_TILES else ()
+            family = "winograd" if tile else "conv" if name == "implicit_gemm" else name
+            run = getattr(k, family + suffix)
+            calls[name] = lambda run=run, values=values + tile: run(*values)
         spent = medians(calls, seconds)
         chosen = conv_algorithm(dims, last, gradient)
-        chosen = "winograd" if chosen.startswith("winograd") else chosen
         star = "*" if spent[chosen] > 1.05 * min(spent.values()) else " "
         line += f" | {label:7s}{star}"
-        for name in ("winograd", "direct"):
-            if name in spent:
+        for name in spent:
+            if name != "implicit_gemm":
                 line += f" {name} {spent['implicit_gemm'] / spent[name]:5.2f}"
     return line
 

@@ -9,9 +9,14 @@ from convnet.check.cross import cross_check
 # algorithm, channels, filters, size, kernel, groups, precision
 LAYERS = [
     ("winograd_4x4_3x3", 64, 64, 28, 3, 1, "high"),
+    ("winograd_5x5_3x3", 32, 48, 15, 3, 1, "high"),
+    ("winograd_5x5_3x3", 512, 64, 14, 3, 1, "high"),
+    ("winograd_6x6_3x3", 32, 48, 35, 3, 1, "high"),
+    ("winograd_6x6_3x3", 512, 64, 18, 3, 1, "high"),
     ("winograd_4x4_3x3", 512, 512, 7, 3, 1, "high"),
-    ("winograd_2x2_5x5", 32, 64, 14, 5, 1, "high"),
-    ("winograd_2x2_5x5", 512, 16, 14, 5, 1, "high"),
+    ("winograd_2x2_5x5", 16, 16, 14, 5, 1, "high"),
+    ("winograd_4x4_5x5", 32, 64, 21, 5, 1, "high"),
+    ("winograd_4x4_5x5", 512, 16, 20, 5, 1, "high"),
     ("implicit_gemm", 512, 512, 7, 3, 1, "highest"),
     ("implicit_gemm", 512, 1024, 7, 1, 1, "high"),
     ("implicit_gemm", 9, 64, 56, 7, 1, "high"),

@@ -54,6 +54,24 @@ KERNELS = {
         "depthwise",
     ),
     "Winograd 3x3": ((2, 17, 9, 10), (18, 17, 3, 3), {"padding": "same"}, "winograd_4x4_3x3"),
+    "Winograd 3x3, tiles of 5": (
+        (2, 33, 9, 10),
+        (34, 33, 3, 3),
+        {"padding": 1},
+        "winograd_5x5_3x3",
+    ),
+    "Winograd 3x3, tiles of 6": (
+        (2, 33, 12, 17),
+        (34, 33, 3, 3),
+        {"padding": 1},
+        "winograd_6x6_3x3",
+    ),
+    "Winograd 5x5, tiles of 4": (
+        (2, 33, 8, 11),
+        (34, 33, 5, 5),
+        {"padding": 2},
+        "winograd_4x4_5x5",
+    ),
     "Winograd 5x5": ((2, 17, 9, 10), (18, 17, 5, 5), {"padding": "same"}, "winograd_2x2_5x5"),
 }
 kernels = pytest.mark.parametrize(

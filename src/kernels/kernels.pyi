@@ -109,6 +109,7 @@ def winograd(
     dims: ConvDims,
     activation: str | None,
     n_threads: int,
+    tile: int,
 ) -> None: ...
 def winograd_input_grad(
     dy: np.ndarray,
@@ -117,6 +118,7 @@ def winograd_input_grad(
     dx: np.ndarray,
     dims: ConvDims,
     n_threads: int,
+    tile: int,
 ) -> None: ...
 
 # winograd_weight
@@ -127,6 +129,7 @@ def winograd_weight_grad(
     db: np.ndarray | None,
     dims: ConvDims,
     n_threads: int,
+    tile: int,
 ) -> None: ...
 
 # pool_forward

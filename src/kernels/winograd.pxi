@@ -1,6 +1,7 @@
-# Winograd's minimal filtering F(4x4, 3x3) and, on the same six points, F(2x2, 5x5): 3x3 convolutions
-# with 36 multiplications for 16 outputs instead of 144, 5x5 ones with 36 for 4 instead of 100.
-# (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016; points 0, 1, -1, 2, -2, inf.)
+# Winograd's minimal filtering: 3x3 convolutions with 36 multiplications for 16 outputs instead of
+# 144, or 49 for 25, or 64 for 36; 5x5 ones with 36 for 4 instead of 100, or 64 for 16. What is said
+# here of 6x6 points holds for 7x7 and 8x8.
+# (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016; points: winograd_lines.pxi.)
 #
 #   x tile 6x6  --B'xB-->  V[block][36][tile][width]    U[36][panel][C][NR]  <--G w G'--  weights
 #                                          \            /
@@ -16,29 +17,29 @@
 #   weights first    U of all filters once a call, then each thread takes groups of tiles of its own.
 #                    Point by point: what a point needs of V, U and M lies in L2, so that each of them
 #                    comes from memory once a group.
-#   weights between  V of many tiles, shared; each thread takes blocks of FILTERS filters and forms
+#   weights between  V of few tiles, shared; each thread takes blocks of FILTERS filters and forms
 #                    their U in its cache, CHANNELS channels at a time, just before it is used: U as a
 #                    whole would be written to memory and read back (C512 K512: 38 MB, for weights of 9;
 #                    7x7 batch 8: 5.0 ms instead of 9.0).
 #
-# An element's sum is one chain over the channels in both (winograd_product.pxi).
+# An element's sum is one chain over the channels in both (winograd_product.pxi). While a tile is
+# multiplied, U's next part and the next point's V are prefetched into L2, a little for every 16
+# channels: C512 at 28x28 71 -> 55 ms, together with weights first there.
 #
-# Tried: prefetching V's next rows while a tile is multiplied: no change, or worse (the processor's own
-# prefetching into L2 does not use up the few buffers of L1's misses). V of all channels in rows of 1 KB:
-# as good as blocks of 64 channels where U streams by.
+# Tried: V of all channels in rows of 1 KB: as good as blocks of 64 channels where U streams by.
 
 cdef enum:
     WIDTH = 256             # channels summed in one go: a panel of U stays in L1
-    MOST_FILTERS = 128      # in M
+    MOST_FILTERS = 256      # in M
     # V and M of a group of tiles, in bytes, by U's size
     SMALL_WEIGHTS = 1 << 20
     BESIDE_SMALL = 600000   # all three stay in L2
-    MEDIUM_WEIGHTS = 4 << 20
-    BESIDE_MEDIUM = 1200000
+    MEDIUM_WEIGHTS = 6 << 20
+    BESIDE_MEDIUM = 2400000
     BESIDE_LARGE = 8000000  # what is read again for each group is U
     # U is formed between from so many bytes on, while it is formed for few groups
     LARGE_WEIGHTS = 10 << 20
-    MOST_GROUPS = 8
+    MOST_GROUPS = 2
     TILES_BETWEEN = 6000000  # bytes of V and M
     CHANNELS = 64            # the part of U that stays in L2
     FILTERS = 64
@@ -47,6 +48,7 @@ cdef enum:
 cdef struct winograd_t:
     const conv_t *c
     index_t m, r                   # outputs and taps of a tile along an axis
+    index_t side, points           # points along an axis, of a tile
     index_t rows, across           # rows of tiles in an image; tiles in a row
     index_t group_rows             # rows of tiles in a group
     index_t width, ld              # V: channels in a block; elements from a tile to the next
@@ -60,21 +62,31 @@ cdef struct winograd_t:
     real_t *products
 
 
-cdef inline void transform_input(const real_t *t, index_t pitch, real_t *v,
-                                 index_t v_point) noexcept nogil:
-    """One tile of VL channels: 6x6 vectors of T to 36 points."""
-    cdef vec_t d[SIX]
-    cdef vec_t e[POINTS]
-    cdef vec_t o[SIX]
+cdef inline void transform_tile(const int side, const real_t *t, index_t pitch, real_t *v,
+                                index_t v_point) noexcept nogil:
+    """One tile of VL channels: side x side vectors of T to as many points."""
+    cdef vec_t d[MOST_SIDE]
+    cdef vec_t e[MOST_POINTS]
+    cdef vec_t o[MOST_SIDE]
     cdef int i, j
-    for j in range(SIX):
-        for i in range(SIX):
+    for j in range(side):
+        for i in range(side):
             d[i] = vload(t + (i * pitch + j) * VL)
-        input_line(d, 1, e + j, SIX)
-    for i in range(SIX):
-        input_line(e + i * SIX, 1, o, 1)
-        for j in range(SIX):
-            vstore(v + (i * SIX + j) * v_point, o[j])
+        input_line(side, d, 1, e + j, side)
+    for i in range(side):
+        input_line(side, e + i * side, 1, o, 1)
+        for j in range(side):
+            vstore(v + (i * side + j) * v_point, o[j])
+
+
+cdef inline void transform_input(index_t side, const real_t *t, index_t pitch, real_t *v,
+                                 index_t v_point) noexcept nogil:
+    if side == 6:
+        transform_tile(6, t, pitch, v, v_point)
+    elif side == 7:
+        transform_tile(7, t, pitch, v, v_point)
+    else:
+        transform_tile(8, t, pitch, v, v_point)
 
 
 cdef void winograd_input(const winograd_t *p, index_t row0, index_t row1, index_t part,
@@ -95,26 +107,31 @@ cdef void winograd_input(const winograd_t *p, index_t row0, index_t row1, index_
         for group in range(groups * part // parts, groups * (part + 1) // parts):
             channel = group * VL
             planes_to_pixels(&plane, n, first * p.m + p.c.axis[1].offset,
-                             (first + end - row - 1) * p.m + SIX + p.c.axis[1].offset, channel, t)
+                             (first + end - row - 1) * p.m + p.side + p.c.axis[1].offset, channel, t)
             v = (p.v + channel // p.width * p.v_block + (row - row0) * p.across * p.ld
                  + channel % p.width)
             for i in range(end - row):
                 for j in range(p.across):
-                    transform_input(t + (i * p.m * p.pitch + j * p.m) * VL, p.pitch, v, p.v_point)
+                    transform_input(p.side, t + (i * p.pitch + j) * p.m * VL, p.pitch, v,
+                                    p.v_point)
                     v += p.ld
         row = end
 
 
 cdef void winograd_products(const winograd_t *p, index_t tiles, index_t begin,
                             index_t end) noexcept nogil:
-    """M = or += V U for the channels begin <= c < end, which are U's."""
-    cdef index_t groups = ceil_div(tiles, MR), point, panel, channel, kc, group, i, rows
+    """M = or += V U for the channels begin <= c < end, which are U's.
+
+    The next part of U, and a part of the next point's V, are on their way into L2 meanwhile.
+    """
+    cdef index_t groups = ceil_div(tiles, MR), point, panel, channel, kc, group, i, rows, row
     cdef const real_t *u
     cdef const real_t *v
     cdef real_t *out
     cdef real_t zeros[NR]
+    cdef ahead_t ahead
     zero_run(zeros, NR)
-    for point in range(POINTS):
+    for point in range(p.points):
         for panel in range(p.panels):
             channel = begin
             while channel < end:
@@ -122,34 +139,58 @@ cdef void winograd_products(const winograd_t *p, index_t tiles, index_t begin,
                 u = p.u + point * p.u_point + panel * p.u_panel + (channel - begin) * NR
                 v = p.v + channel // p.width * p.v_block + point * p.v_point
                 out = p.products + point * p.m_point + panel * tiles * NR
+                ahead.next, ahead.left = u + kc * NR, kc
+                if channel + kc == end:
+                    ahead.next = p.u + point * p.u_point + (panel + 1) * p.u_panel
+                    if panel + 1 == p.panels:
+                        ahead.next = p.u + min_index(point + 1, p.points - 1) * p.u_point
+                row = tiles * panel // p.panels
+                ahead.run = (tiles * (panel + 1) // p.panels - row) * p.ld // NR + 1
+                ahead.jump = (v + p.v_point + row * p.ld) - (ahead.next + ahead.left * NR)
+                ahead.pieces = ceil_div(ahead.left + ahead.run, groups * ceil_div(kc, STRIDE))
                 i = 0
                 for group in range(groups):
                     rows = tiles * (group + 1) // groups - i
                     chain_product(<int> rows, p.filters - panel * NR, kc, v + i * p.ld, p.ld, u,
                                   out + i * NR if channel > 0 else &zeros[0],
-                                  NR if channel > 0 else 0, out + i * NR)
+                                  NR if channel > 0 else 0, out + i * NR, &ahead)
                     i += rows
                 channel += kc
 
 
-cdef inline void transform_output(const int m, const real_t *products, index_t m_point,
-                                  vec_t bias, bint relu, real_t *out, index_t row,
-                                  index_t col) noexcept nogil:
-    """One tile of VL filters: 36 points to m x m vectors."""
-    cdef vec_t d[SIX]
-    cdef vec_t e[24]
-    cdef vec_t o[4]
+cdef inline void inverse_tile(const int side, const int m, const real_t *products,
+                              index_t m_point, vec_t bias, bint relu, real_t *out, index_t row,
+                              index_t col) noexcept nogil:
+    """One tile of VL filters: points to m x m vectors."""
+    cdef vec_t d[MOST_SIDE]
+    cdef vec_t e[MOST_POINTS]
+    cdef vec_t o[MOST_SIDE]
     cdef vec_t v
     cdef int i, j
-    for j in range(SIX):
-        for i in range(SIX):
-            d[i] = vload(products + (i * SIX + j) * m_point)
-        output_line(m, d, 1, e + j, SIX)
+    for j in range(side):
+        for i in range(side):
+            d[i] = vload(products + (i * side + j) * m_point)
+        output_line(side, m, d, 1, e + j, side)
     for i in range(m):
-        output_line(m, e + i * SIX, 1, o, 1)
+        output_line(side, m, e + i * side, 1, o, 1)
         for j in range(m):
             v = o[j] + bias
             vstore(out + i * row + j * col, vrelu(v) if relu else v)
+
+
+cdef inline void transform_output(index_t side, index_t m, const real_t *products, index_t m_point,
+                                  vec_t bias, bint relu, real_t *out, index_t row,
+                                  index_t col) noexcept nogil:
+    if m == 2:
+        inverse_tile(6, 2, products, m_point, bias, relu, out, row, col)
+    elif m == 5:
+        inverse_tile(7, 5, products, m_point, bias, relu, out, row, col)
+    elif m == 6:
+        inverse_tile(8, 6, products, m_point, bias, relu, out, row, col)
+    elif side == 6:
+        inverse_tile(6, 4, products, m_point, bias, relu, out, row, col)
+    else:
+        inverse_tile(8, 4, products, m_point, bias, relu, out, row, col)
 
 
 cdef void winograd_output(const winograd_t *p, index_t row0, index_t row1, index_t first_filter,
@@ -186,10 +227,8 @@ cdef void winograd_output(const winograd_t *p, index_t row0, index_t row1, index
                     j -= p.m
                     products = products - NR
                     y = t + (i * p.m * width + j) * VL
-                    if p.m == 4:
-                        transform_output(4, products, p.m_point, bias, c.relu, y, width * VL, VL)
-                    else:
-                        transform_output(2, products, p.m_point, bias, c.relu, y, width * VL, VL)
+                    transform_output(p.side, p.m, products, p.m_point, bias, c.relu, y, width * VL,
+                                     VL)
             if c.y.c == 1 and count == VL:
                 copy_pixels(&c.y, width, n, first * p.m,
                             min_index((first + end - row) * p.m, height), filter, t)
@@ -205,14 +244,16 @@ cdef inline index_t round_up(index_t n, index_t unit) noexcept nogil:
     return ceil_div(n, unit) * unit
 
 
-cdef void winograd_tiles(winograd_t *p, const conv_t *c, index_t width) noexcept nogil:
+cdef void winograd_tiles(winograd_t *p, const conv_t *c, index_t m, index_t width) noexcept nogil:
     """What follows from the image and V's width."""
     p.c = c
     p.r = c.axis[1].taps
-    p.m = SIX + 1 - p.r
+    p.m = m
+    p.side = p.m + p.r - 1
+    p.points = p.side * p.side
     p.rows = ceil_div(c.axis[1].n_out, p.m)
     p.across = ceil_div(c.axis[2].n_out, p.m)
-    p.pitch = (p.across - 1) * p.m + SIX
+    p.pitch = (p.across - 1) * p.m + p.side
     p.width = min_index(width, padded(c.channels))
     # Rows of a power of two would share cache sets, unless they follow one another.
     p.ld = p.width if p.width <= CHANNELS else p.width + VL
@@ -225,19 +266,20 @@ cdef void set_groups(winograd_t *p, index_t tiles, index_t multiple) noexcept no
     p.group_rows = ceil_div(rows, round_up(ceil_div(rows, p.group_rows), multiple))
     tiles = p.group_rows * p.across
     p.v_point = tiles * p.ld + VL
-    p.v_block = POINTS * p.v_point
+    p.v_block = p.points * p.v_point
     p.v_size = ceil_div(p.c.channels, p.width) * p.v_block
     p.m_point = p.panels * tiles * NR + VL
 
 
 cdef inline index_t tiles_in(const winograd_t *p, index_t bytes) noexcept nogil:
     """Tiles of which V and M take so much."""
-    return bytes // (POINTS * (padded(p.c.channels) + p.panels * NR) * sizeof(real_t))
+    return bytes // (p.points * (padded(p.c.channels) + p.panels * NR) * sizeof(real_t))
 
 
-cdef void winograd_plan(winograd_t *p, const conv_t *c, int n_threads) noexcept nogil:
-    cdef index_t bytes_of_u = POINTS * c.channels * round_up(c.filters, NR) * sizeof(real_t)
-    winograd_tiles(p, c, CHANNELS)
+cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads) noexcept nogil:
+    cdef index_t bytes_of_u
+    winograd_tiles(p, c, m, CHANNELS)
+    bytes_of_u = p.points * c.channels * round_up(c.filters, NR) * sizeof(real_t)
     p.filters = min_index(c.filters, FILTERS)
     p.panels = ceil_div(p.filters, NR)
     p.u_panel = p.width * NR
@@ -247,7 +289,7 @@ cdef void winograd_plan(winograd_t *p, const conv_t *c, int n_threads) noexcept 
                  and ceil_div(c.batch * p.rows, p.group_rows) <= MOST_GROUPS)
     if p.between:
         return
-    winograd_tiles(p, c, WIDTH)
+    winograd_tiles(p, c, m, WIDTH)
     p.filters = min_index(c.filters, MOST_FILTERS)
     p.panels = ceil_div(p.filters, NR)
     p.u_panel = c.channels * NR
@@ -262,19 +304,19 @@ cdef void winograd_plan(winograd_t *p, const conv_t *c, int n_threads) noexcept 
 
 cdef inline index_t winograd_buffer(const winograd_t *p) noexcept nogil:
     """T, of input or output, or the weights' buffer."""
-    cdef index_t rows = min_index(p.group_rows, p.rows) * p.m + SIX
+    cdef index_t rows = min_index(p.group_rows, p.rows) * p.m + p.side
     return max_index(((rows + 1) * p.pitch + VL) * VL, taps_size(p.c))
 
 
 cdef inline index_t winograd_private(const winograd_t *p) noexcept nogil:
     """Elements of memory of one thread."""
-    cdef index_t size = winograd_buffer(p) + POINTS * p.m_point
-    return size + (POINTS * p.u_point if p.between else p.v_size)
+    cdef index_t size = winograd_buffer(p) + p.points * p.m_point
+    return size + (p.points * p.u_point if p.between else p.v_size)
 
 
 cdef inline index_t winograd_common(const winograd_t *p) noexcept nogil:
     """Of all threads."""
-    return p.v_size if p.between else POINTS * p.u_point
+    return p.v_size if p.between else p.points * p.u_point
 
 
 cdef void some_weights(const winograd_t *p, index_t part, index_t parts, real_t *t) noexcept nogil:
@@ -283,7 +325,7 @@ cdef void some_weights(const winograd_t *p, index_t part, index_t parts, real_t 
     cdef index_t end = groups * (part + 1) // parts
     flush_denormals()
     begin, end = begin // NV * NV, (groups if part == parts - 1 else end // NV * NV)
-    transform_weights(p.c, begin * VL, end - begin, 0, p.c.channels,
+    transform_weights(p.c, p.side, begin * VL, end - begin, 0, p.c.channels,
                       p.u + begin // NV * p.u_panel, p.u_point, p.u_panel, t)
 
 
@@ -292,7 +334,7 @@ cdef void some_tiles(const winograd_t *plan, index_t group, real_t *memory) noex
     cdef winograd_t p = plan[0]
     cdef index_t row0 = group * p.group_rows
     cdef index_t row1 = min_index(row0 + p.group_rows, p.c.batch * p.rows), filter = 0
-    cdef real_t *t = memory + p.v_size + POINTS * p.m_point
+    cdef real_t *t = memory + p.v_size + p.points * p.m_point
     flush_denormals()
     p.v = memory
     p.products = memory + p.v_size
@@ -317,28 +359,29 @@ cdef void some_filters(const winograd_t *plan, index_t row0, index_t row1, index
     p.filters = min_index(FILTERS, c.filters - filter)
     p.panels = ceil_div(p.filters, NR)
     p.u = memory
-    p.products = memory + POINTS * p.u_point
-    t = p.products + POINTS * p.m_point
+    p.products = memory + p.points * p.u_point
+    t = p.products + p.points * p.m_point
     while channel < c.channels:
         count = min_index(p.width, c.channels - channel)
-        transform_weights(c, filter, ceil_div(p.filters, VL), channel, count, p.u, p.u_point,
-                          p.u_panel, t)
+        transform_weights(c, p.side, filter, ceil_div(p.filters, VL), channel, count, p.u,
+                          p.u_point, p.u_panel, t)
         winograd_products(&p, (row1 - row0) * p.across, channel, channel + count)
         channel += count
     winograd_output(&p, row0, row1, filter, t)
 
 
-cdef index_t winograd_filters(const conv_t *c) noexcept nogil:
+cdef index_t winograd_filters(const conv_t *c, index_t m) noexcept nogil:
     """Filters whose transformed weights fit."""
-    cdef index_t each = POINTS * c.channels * sizeof(real_t)
+    cdef index_t side = m + c.axis[1].taps - 1, each = side * side * c.channels * sizeof(real_t)
     return min_index(c.filters, max_index(1, TRANSFORMED_WEIGHTS // (each * NR)) * NR)
 
 
-cdef void winograd_filter_turn(const conv_t *c, real_t *memory, int n_threads) noexcept nogil:
+cdef void winograd_filter_turn(const conv_t *c, index_t m, real_t *memory,
+                               int n_threads) noexcept nogil:
     cdef winograd_t p
     cdef index_t per_thread, tasks, task, row0, row1
     cdef int part
-    winograd_plan(&p, c, n_threads)
+    winograd_plan(&p, c, m, n_threads)
     per_thread = winograd_private(&p)
     if p.between:
         p.v = memory
@@ -372,33 +415,34 @@ cdef void winograd_filter_turn(const conv_t *c, real_t *memory, int n_threads) n
             some_tiles(&p, task, memory + threadid() * per_thread)
 
 
-cdef void winograd_run(const conv_t *whole, real_t *memory, int n_threads) noexcept nogil:
+cdef void winograd_run(const conv_t *whole, index_t m, real_t *memory,
+                       int n_threads) noexcept nogil:
     cdef conv_t c = whole[0]
     cdef index_t done = 0
     while done < whole.filters:
-        c.filters = min_index(winograd_filters(whole), whole.filters - done)
+        c.filters = min_index(winograd_filters(whole, m), whole.filters - done)
         c.w = whole.w + done * whole.w_filter
         c.y.data = whole.y.data + done * c.y.c
         if whole.bias != NULL:
             c.bias = whole.bias + done
-        winograd_filter_turn(&c, memory, n_threads)
+        winograd_filter_turn(&c, m, memory, n_threads)
         done += c.filters
 
 
-cdef index_t winograd_memory(const conv_t *whole, int n_threads) noexcept nogil:
+cdef index_t winograd_memory(const conv_t *whole, index_t m, int n_threads) noexcept nogil:
     """Elements of workspace for winograd_run."""
     cdef conv_t c = whole[0]
     cdef winograd_t p
-    cdef index_t at_once = winograd_filters(whole), size = 0, turn
+    cdef index_t at_once = winograd_filters(whole, m), size = 0, turn
     for turn in range(2):  # the first block of filters, the last one
         c.filters = at_once if turn == 0 else (whole.filters - 1) % at_once + 1
-        winograd_plan(&p, &c, n_threads)
+        winograd_plan(&p, &c, m, n_threads)
         size = max_index(size, winograd_common(&p) + n_threads * winograd_private(&p))
     return size
 
 
 def winograd(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, activation,
-             int n_threads):
+             int n_threads, index_t tile):
     """Forward convolution, 2-D, 3x3 or 5x5 taps, stride and dilation 1, one group."""
     cdef conv_t c
     cdef workspace_t workspace
@@ -406,14 +450,14 @@ def winograd(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, a
     c.bias = pointer(b)
     c.relu = activation is not None
     n_threads = conv_threads(&c, n_threads)
-    workspace = acquire(winograd_memory(&c, n_threads) * sizeof(real_t))
+    workspace = acquire(winograd_memory(&c, tile, n_threads) * sizeof(real_t))
     with nogil:
-        winograd_run(&c, <real_t *> workspace.data, n_threads)
+        winograd_run(&c, tile, <real_t *> workspace.data, n_threads)
     release(workspace)
 
 
 def winograd_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, dims,
-                        int n_threads):
+                        int n_threads, index_t tile):
     """Input gradient of such a convolution (+ b by channel): one of dy with the taps turned round."""
     cdef conv_t forward, c
     cdef workspace_t workspace
@@ -421,7 +465,7 @@ def winograd_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarra
     forward.bias = pointer(b)
     set_gradient(&c, &forward, 0)
     n_threads = conv_threads(&c, n_threads)
-    workspace = acquire(winograd_memory(&c, n_threads) * sizeof(real_t))
+    workspace = acquire(winograd_memory(&c, tile, n_threads) * sizeof(real_t))
     with nogil:
-        winograd_run(&c, <real_t *> workspace.data, n_threads)
+        winograd_run(&c, tile, <real_t *> workspace.data, n_threads)
     release(workspace)

@@ -7,21 +7,21 @@ cdef enum:
     WEIGHT_CHANNELS = 64           # in the buffer
 
 
-cdef inline void transform_filters(const int r, const real_t *t, index_t tap_step, real_t *u,
-                                   index_t u_point) noexcept nogil:
+cdef inline void transform_filters(const int side, const int r, const real_t *t, index_t tap_step,
+                                   real_t *u, index_t u_point) noexcept nogil:
     """VL filters of one channel: taps tap_step apart at t, points u_point apart at u."""
     cdef vec_t g[25]
-    cdef vec_t e[30]
-    cdef vec_t o[SIX]
+    cdef vec_t e[5 * MOST_SIDE]
+    cdef vec_t o[MOST_SIDE]
     cdef int i, j
     for i in range(r * r):
         g[i] = vload(t + i * tap_step)
     for j in range(r):
-        weight_line(r, g + j, r, e + j, r)
-    for i in range(SIX):
-        weight_line(r, e + i * r, 1, o, 1)
-        for j in range(SIX):
-            vstore(u + (i * SIX + j) * u_point, o[j])
+        weight_line(side, r, g + j, r, e + j, r)
+    for i in range(side):
+        weight_line(side, r, e + i * r, 1, o, 1)
+        for j in range(side):
+            vstore(u + (i * side + j) * u_point, o[j])
 
 
 cdef void gather_taps(const conv_t *c, index_t filter, index_t count, index_t channel,
@@ -93,11 +93,18 @@ cdef inline index_t taps_size(const conv_t *c) noexcept nogil:
     return (WEIGHT_CHANNELS * c.taps + VL) * VL
 
 
-cdef void transform_weights(const conv_t *c, index_t filter, index_t groups, index_t channel,
-                            index_t channels, real_t *u, index_t u_point, index_t u_panel,
-                            real_t *t) noexcept nogil:
+cdef inline void transform_channels(const int side, const int r, const real_t *t, index_t tap_step,
+                                    index_t channels, real_t *u, index_t u_point) noexcept nogil:
+    cdef index_t k
+    for k in range(channels):
+        transform_filters(side, r, t + k * r * r * VL, tap_step, u + k * NR, u_point)
+
+
+cdef void transform_weights(const conv_t *c, index_t side, index_t filter, index_t groups,
+                            index_t channel, index_t channels, real_t *u, index_t u_point,
+                            index_t u_panel, real_t *t) noexcept nogil:
     """U for `groups` times VL filters from `filter`, and some channels; a panel is u_panel long."""
-    cdef index_t done, count, group, k, taps = c.taps
+    cdef index_t done, count, group, taps = c.taps
     cdef index_t first, tap_step
     cdef real_t *out
     for group in range(groups):
@@ -108,9 +115,14 @@ cdef void transform_weights(const conv_t *c, index_t filter, index_t groups, ind
             if fill_taps(c, filter + group * VL, channel + done, count, t):
                 first, tap_step = (taps - 1) * VL, -VL
             out = u + group // NV * u_panel + done * NR + group % NV * VL
-            for k in range(count):
-                if taps == 9:
-                    transform_filters(3, t + k * taps * VL + first, tap_step, out + k * NR, u_point)
-                else:
-                    transform_filters(5, t + k * taps * VL + first, tap_step, out + k * NR, u_point)
+            if taps == 25 and side == 6:
+                transform_channels(6, 5, t + first, tap_step, count, out, u_point)
+            elif taps == 25:
+                transform_channels(8, 5, t + first, tap_step, count, out, u_point)
+            elif side == 6:
+                transform_channels(6, 3, t + first, tap_step, count, out, u_point)
+            elif side == 7:
+                transform_channels(7, 3, t + first, tap_step, count, out, u_point)
+            else:
+                transform_channels(8, 3, t + first, tap_step, count, out, u_point)
             done += count

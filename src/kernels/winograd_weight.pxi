@@ -2,6 +2,8 @@
 #
 #   dw = G' [ sum over tiles of (A dy A') * (B'xB) ] G
 #
+# (36 points here, or 49, or 64)
+#
 #   x tile 6x6   --B'xB-->   V[block][36][tile][WIDE]  --.
 #                                                         >--  P[36][filter][channel]  --G'PG-->  dw
 #   dy tile mxm  --AdyA'-->  D[block][36][tile][WIDE]  --'     summed over tiles
@@ -47,21 +49,35 @@ cdef struct winograd_grad_t:
     bint first                       # of its chunk
 
 
-cdef inline void transform_gradient(const int m, const real_t *t, index_t pitch, real_t *d,
-                                    index_t d_point) noexcept nogil:
-    """One tile of VL filters: m x m vectors of T to 36 points."""
-    cdef vec_t y[4]
-    cdef vec_t e[24]
-    cdef vec_t o[SIX]
+cdef inline void gradient_tile(const int side, const int m, const real_t *t, index_t pitch,
+                               real_t *d, index_t d_point) noexcept nogil:
+    """One tile of VL filters: m x m vectors of T to side x side points."""
+    cdef vec_t y[MOST_SIDE]
+    cdef vec_t e[MOST_POINTS]
+    cdef vec_t o[MOST_SIDE]
     cdef int i, j
     for j in range(m):
         for i in range(m):
             y[i] = vload(t + (i * pitch + j) * VL)
-        gradient_line(m, y, 1, e + j, m)
-    for i in range(SIX):
-        gradient_line(m, e + i * m, 1, o, 1)
-        for j in range(SIX):
-            vstore(d + (i * SIX + j) * d_point, o[j])
+        gradient_line(side, m, y, 1, e + j, m)
+    for i in range(side):
+        gradient_line(side, m, e + i * m, 1, o, 1)
+        for j in range(side):
+            vstore(d + (i * side + j) * d_point, o[j])
+
+
+cdef inline void transform_gradient(index_t side, index_t m, const real_t *t, index_t pitch,
+                                    real_t *d, index_t d_point) noexcept nogil:
+    if m == 2:
+        gradient_tile(6, 2, t, pitch, d, d_point)
+    elif m == 5:
+        gradient_tile(7, 5, t, pitch, d, d_point)
+    elif m == 6:
+        gradient_tile(8, 6, t, pitch, d, d_point)
+    elif side == 6:
+        gradient_tile(6, 4, t, pitch, d, d_point)
+    else:
+        gradient_tile(8, 4, t, pitch, d, d_point)
 
 
 cdef void gradient_input(const winograd_grad_t *q, index_t part, index_t parts,
@@ -87,12 +103,8 @@ cdef void gradient_input(const winograd_grad_t *q, index_t part, index_t parts,
                  + group * VL % WIDE)
             for i in range(end - row):
                 for j in range(p.across):
-                    if p.m == 4:
-                        transform_gradient(4, t + (i * 4 * plane.pitch + j * 4) * VL, plane.pitch,
-                                           d, q.d_point)
-                    else:
-                        transform_gradient(2, t + (i * 2 * plane.pitch + j * 2) * VL, plane.pitch,
-                                           d, q.d_point)
+                    transform_gradient(p.side, p.m, t + (i * plane.pitch + j) * p.m * VL,
+                                       plane.pitch, d, q.d_point)
                     d += q.ld_d
         row = end
 
@@ -147,24 +159,24 @@ cdef inline void store_taps(const real_t *lanes, const int taps, real_t *out, in
         tap += VL
 
 
-cdef inline void finish_taps(const winograd_grad_t *q, const int r, const real_t *sums,
-                             index_t p_point, index_t filter, index_t channel,
+cdef inline void finish_taps(const winograd_grad_t *q, const int side, const int r,
+                             const real_t *sums, index_t p_point, index_t filter, index_t channel,
                              index_t left) noexcept nogil:
     """G'PG for one filter and VL channels, or the `left` ones that remain, into dw."""
     cdef const weight_grad_t *g = q.g
-    cdef vec_t d[SIX]
-    cdef vec_t e[30]
+    cdef vec_t d[MOST_SIDE]
+    cdef vec_t e[5 * MOST_SIDE]
     cdef vec_t o[5]
     cdef real_t lanes[(25 + VL) * VL]
     cdef index_t k, count = min_index(VL, left)
     cdef int i, j
     cdef real_t *out = g.out + filter * g.filter + channel * g.channel
-    for j in range(SIX):
-        for i in range(SIX):
-            d[i] = vload(sums + (i * SIX + j) * p_point)
-        taps_line(r, d, 1, e + j, SIX)
+    for j in range(side):
+        for i in range(side):
+            d[i] = vload(sums + (i * side + j) * p_point)
+        taps_line(side, r, d, 1, e + j, side)
     for i in range(r):
-        taps_line(r, e + i * SIX, 1, o, 1)
+        taps_line(side, r, e + i * side, 1, o, 1)
         for j in range(r):
             vstore(lanes + (i * r + j) * VL, o[j])
     if g.channel == r * r and g.at[2] == 1 and g.at[1] == r:
@@ -183,16 +195,23 @@ cdef void finish_block(const winograd_grad_t *q, index_t filter, index_t filters
                        index_t channels, const real_t *sums, index_t ld,
                        index_t p_point) noexcept nogil:
     """dw of a block of this part, from its P."""
-    cdef index_t i, k
+    cdef index_t i, k, at, left
+    cdef const real_t *p
     for i in range(filters):
         k = 0
         while k < channels:
-            if q.w.r == 3:
-                finish_taps(q, 3, sums + i * ld + k, p_point, q.filter + filter + i,
-                            q.channel + channel + k, channels - k)
+            p = sums + i * ld + k
+            at, left = q.channel + channel + k, channels - k
+            if q.w.r == 5 and q.w.side == 6:
+                finish_taps(q, 6, 5, p, p_point, q.filter + filter + i, at, left)
+            elif q.w.r == 5:
+                finish_taps(q, 8, 5, p, p_point, q.filter + filter + i, at, left)
+            elif q.w.side == 6:
+                finish_taps(q, 6, 3, p, p_point, q.filter + filter + i, at, left)
+            elif q.w.side == 7:
+                finish_taps(q, 7, 3, p, p_point, q.filter + filter + i, at, left)
             else:
-                finish_taps(q, 5, sums + i * ld + k, p_point, q.filter + filter + i,
-                            q.channel + channel + k, channels - k)
+                finish_taps(q, 8, 3, p, p_point, q.filter + filter + i, at, left)
             k += VL
 
 
@@ -203,7 +222,7 @@ cdef void gradient_block(const winograd_grad_t *q, index_t task, real_t *sums) n
     cdef index_t filters = min_index(q.task_filters, q.filters - filter)
     cdef index_t channels = min_index(WIDE, q.channels - channel)
     flush_denormals()
-    for point in range(POINTS):
+    for point in range(q.w.points):
         i = 0
         while i < filters:
             gradient_point(q, point, filter + i, min_index(WIDE, filters - i), channel, channels,
@@ -214,7 +233,7 @@ cdef void gradient_block(const winograd_grad_t *q, index_t task, real_t *sums) n
 
 cdef void gradient_sums(const winograd_grad_t *q, index_t task) noexcept nogil:
     """One point and one block of filters: all channels."""
-    cdef index_t point = task % POINTS, filter = task // POINTS * WIDE, channel = 0
+    cdef index_t point = task % q.w.points, filter = task // q.w.points * WIDE, channel = 0
     cdef index_t filters = min_index(WIDE, q.filters - filter), ld = padded(q.channels) + VL
     flush_denormals()
     while channel < q.channels:
@@ -230,11 +249,11 @@ cdef void finish_filter(const winograd_grad_t *q, index_t filter) noexcept nogil
     cdef real_t *total
     flush_denormals()
     for chunk in range(1, q.chunks):
-        for point in range(POINTS):
+        for point in range(q.w.points):
             total = sums + point * q.p_point
             i = 0
             while i < q.channels:
-                vstore(total + i, vload(total + i) + vload(total + chunk * POINTS * q.p_point + i))
+                vstore(total + i, vload(total + i) + vload(total + chunk * q.w.points * q.p_point + i))
                 i += VL
     finish_block(q, filter, 1, 0, q.channels, sums, ld, q.p_point)
 
@@ -243,19 +262,19 @@ cdef inline index_t half(index_t n) noexcept nogil:
     return round_up(ceil_div(n, 2), WIDE)
 
 
-cdef void winograd_grad_plan(winograd_grad_t *q, const weight_grad_t *g) noexcept nogil:
+cdef void winograd_grad_plan(winograd_grad_t *q, const weight_grad_t *g, index_t m) noexcept nogil:
     """By the shape alone: the sums must not depend on the number of threads."""
     cdef winograd_t *p = &q.w
     cdef const conv_t *c = &g.conv
     cdef index_t each, tiles, limit, sums
     q.g = g
-    winograd_tiles(p, c, WIDE)
+    winograd_tiles(p, c, m, WIDE)
     p.panels = 0
     tiles = c.batch * p.rows * p.across
     q.most_filters, q.most_channels = c.filters, c.channels
     while True:
-        each = POINTS * (padded(q.most_filters) + padded(q.most_channels)) * sizeof(real_t)
-        sums = POINTS * q.most_filters * q.most_channels * sizeof(real_t)
+        each = p.points * (padded(q.most_filters) + padded(q.most_channels)) * sizeof(real_t)
+        sums = p.points * q.most_filters * q.most_channels * sizeof(real_t)
         if tiles * each <= ONE_GROUP or sums <= SUMS:
             break
         if q.most_filters >= q.most_channels:
@@ -274,7 +293,7 @@ cdef void winograd_grad_plan(winograd_grad_t *q, const weight_grad_t *g) noexcep
     p.v_size = ceil_div(q.most_channels, WIDE) * p.v_block
     q.ld_d = min_index(WIDE, padded(q.most_filters))
     q.d_point = tiles * q.ld_d + VL
-    q.d_block = POINTS * q.d_point
+    q.d_block = p.points * q.d_point
     q.task_filters = WIDE if tiles <= FEW_TILES else 2 * WIDE
     if q.at_once:
         q.p_point = q.task_filters * WIDE + VL
@@ -288,9 +307,9 @@ cdef inline index_t winograd_grad_d(const winograd_grad_t *q) noexcept nogil:
 
 cdef inline index_t winograd_grad_private(const winograd_grad_t *q) noexcept nogil:
     """A thread's own: T, or P of a block."""
-    cdef index_t rows = min_index(q.w.group_rows, q.w.rows) * q.w.m + SIX
+    cdef index_t rows = min_index(q.w.group_rows, q.w.rows) * q.w.m + q.w.side
     cdef index_t t = ((rows + 1) * q.w.pitch + VL) * VL
-    return max_index(t, POINTS * q.p_point) if q.at_once else t
+    return max_index(t, q.w.points * q.p_point) if q.at_once else t
 
 
 cdef inline index_t winograd_grad_operands(const winograd_grad_t *q) noexcept nogil:
@@ -301,7 +320,7 @@ cdef inline index_t winograd_grad_operands(const winograd_grad_t *q) noexcept no
 cdef index_t winograd_grad_memory(const winograd_grad_t *q, int n_threads) noexcept nogil:
     return (winograd_grad_operands(q) * (n_threads if q.chunks > 1 else 1)
             + n_threads * winograd_grad_private(q)
-            + (0 if q.at_once else q.chunks * POINTS * q.p_point))
+            + (0 if q.at_once else q.chunks * q.w.points * q.p_point))
 
 
 cdef void gradient_chunk(const winograd_grad_t *plan, index_t chunk, real_t *memory) noexcept nogil:
@@ -311,13 +330,13 @@ cdef void gradient_chunk(const winograd_grad_t *plan, index_t chunk, real_t *mem
     cdef index_t end = min_index(rows, groups * (chunk + 1) // q.chunks * q.w.group_rows)
     q.w.v = memory
     q.w.products = memory + q.w.v_size
-    q.sums += chunk * POINTS * q.p_point
+    q.sums += chunk * q.w.points * q.p_point
     q.row0 = groups * chunk // q.chunks * q.w.group_rows
     q.first = True
     while q.row0 < end:
         q.row1 = min_index(q.row0 + q.w.group_rows, end)
         gradient_transforms(&q, 0, 1, memory + winograd_grad_operands(&q))
-        for task in range(ceil_div(q.filters, WIDE) * POINTS):
+        for task in range(ceil_div(q.filters, WIDE) * q.w.points):
             gradient_sums(&q, task)
         q.row0 = q.row1
         q.first = False
@@ -330,7 +349,7 @@ cdef void gradient_groups(winograd_grad_t *q, real_t *buffers, int n_threads) no
     if q.at_once:
         tasks = ceil_div(q.filters, q.task_filters) * ceil_div(q.channels, WIDE)
     else:
-        tasks = ceil_div(q.filters, WIDE) * POINTS
+        tasks = ceil_div(q.filters, WIDE) * q.w.points
     q.row0 = 0
     while q.row0 < rows:
         q.row1 = min_index(q.row0 + q.w.group_rows, rows)
@@ -379,7 +398,7 @@ cdef void winograd_grad_run(winograd_grad_t *q, real_t *memory, int n_threads) n
     q.w.c = &c
     q.sums = memory + winograd_grad_memory(q, n_threads)
     if not q.at_once:
-        q.sums -= q.chunks * POINTS * q.p_point
+        q.sums -= q.chunks * q.w.points * q.p_point
     q.channel = 0
     while q.channel < whole.channels:
         q.channels = min_index(q.most_channels, whole.channels - q.channel)
@@ -394,7 +413,7 @@ cdef void winograd_grad_run(winograd_grad_t *q, real_t *memory, int n_threads) n
 
 
 def winograd_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray db, dims,
-                         int n_threads):
+                         int n_threads, index_t tile):
     """dw and db of a 2-D convolution with 3x3 or 5x5 taps, stride and dilation 1, one group."""
     cdef weight_grad_t g
     cdef winograd_grad_t q
@@ -413,7 +432,7 @@ def winograd_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndar
     for i in range(3):
         g.at[i] = weights.at[i]
     n_threads = conv_threads(&g.conv, n_threads)
-    winograd_grad_plan(&q, &g)
+    winograd_grad_plan(&q, &g, tile)
     workspace = acquire(winograd_grad_memory(&q, n_threads) * sizeof(real_t))
     with nogil:
         winograd_grad_run(&q, <real_t *> workspace.data, n_threads)

@@ -12,11 +12,23 @@ from convnet.precision import get_precision
 from convnet.shapes import ConvDims
 
 _F32 = np.dtype(np.float32)
-_WINOGRAD = {(3, 3): "winograd_4x4_3x3", (5, 5): "winograd_2x2_5x5"}
 
-# Products in a sum from which on Winograd's weight gradient keeps its bound with room to spare. The
-# transforms' error does not shrink with the sum: 49 products came to 1.3 times the bound.
-_LONG_SUM = {(3, 3): 128, (5, 5): 512}
+# Winograd's algorithms: outputs of a tile along an axis, for the kernel of the name.
+WINOGRAD_TILES = {
+    "winograd_4x4_3x3": 4,
+    "winograd_5x5_3x3": 5,
+    "winograd_6x6_3x3": 6,
+    "winograd_2x2_5x5": 2,
+    "winograd_4x4_5x5": 4,
+}
+_TILES = {(3, 3): (4, 5, 6), (5, 5): (2, 4)}
+
+# Products in a sum from which on the weight gradient keeps its bound with room to spare, with
+# the first of the tiles, with larger ones. The transforms' error does not shrink with the sum: 49
+# products came to 1.3 times the bound.
+_LONG_SUM = {(3, 3): (128, 512), (5, 5): (512, 1024)}
+# Channels in a sum from which on larger tiles do.
+_MANY_CHANNELS = 32
 
 
 def _is_depthwise(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
@@ -67,8 +79,34 @@ def _pays_winograd(dims: ConvDims) -> bool:
     return few >= 8 and many >= 16 and min(dims.out_size) >= 4 and min(dims.in_size) >= 4
 
 
-def _sum_is_long(dims: ConvDims) -> bool:
-    return dims.batch * prod(dims.out_size) >= _LONG_SUM[dims.kernel_size]
+def _winograd_tile(dims: ConvDims, gradient: str | None) -> int:
+    """The tile with the fewest multiplications; 0 where a weight gradient's sum is too short.
+
+    The last tile of a row is a whole one, so that 14 = 3 * 5 - 1 wants tiles of 5, and 7 of 4. A
+    larger tile must save 15 %: its transforms take longer and its weights more memory (C256 56x56,
+    C512 28x28: a tenth fewer with 6x6, and equal or slower). A weight gradient has no such
+    weights, and gains from 8 % on where there are channels. (bench/algorithms.py)
+    """
+    first, *larger = _TILES[dims.kernel_size]
+    side = dims.kernel_size[0] - 1
+
+    def multiplications(tile: int) -> int:
+        return (tile + side) ** 2 * prod(-(-n // tile) for n in size)
+
+    size, enough = dims.out_size, 0.85
+    terms, few = dims.in_channels, _MANY_CHANNELS
+    if gradient == "input":
+        size, terms = dims.in_size, dims.out_channels
+    elif gradient == "weight":
+        terms, (shortest, few) = dims.batch * prod(size), _LONG_SUM[dims.kernel_size]
+        if terms < shortest:
+            return 0
+        if min(dims.in_channels, dims.out_channels) >= 128:
+            enough = 0.92
+    best = min(larger, key=multiplications)
+    if terms >= few and multiplications(best) <= enough * multiplications(first):
+        return best
+    return first
 
 
 def conv_algorithm(
@@ -76,21 +114,21 @@ def conv_algorithm(
 ) -> str:
     """The algorithm of a convolution, or of one of its gradients ("input", "weight").
 
-    "depthwise", "direct" (few channels), "winograd_4x4_3x3" or "winograd_2x2_5x5" (float32 only,
-    and not at set_precision("highest")), else "implicit_gemm".
+    "depthwise", "direct" (few channels), one of WINOGRAD_TILES (float32 only, and not at
+    set_precision("highest")), else "implicit_gemm".
     """
     if dims.groups > 1:
         return "depthwise" if _is_depthwise(dims, channels_last, gradient) else "implicit_gemm"
     if (
-        dims.kernel_size in _WINOGRAD
+        dims.kernel_size in _TILES
         and dtype == _F32
-        and (gradient != "weight" or _sum_is_long(dims))
         and dims.stride == (1, 1)
         and dims.dilation == (1, 1)
         and _pays_winograd(dims)
         and get_precision() != "highest"
+        and (tile := _winograd_tile(dims, gradient))
     ):
-        return _WINOGRAD[dims.kernel_size]
+        return f"winograd_{tile}x{tile}_{dims.kernel_size[0]}x{dims.kernel_size[1]}"
     if _is_direct(dims, channels_last, gradient):
         return "direct"
     return "implicit_gemm"

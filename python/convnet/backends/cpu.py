@@ -7,11 +7,13 @@ CONVNET_ISA. Functions and signatures are the reference's.
 import importlib
 import importlib.util
 import os
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from convnet.backends.algorithm import WINOGRAD_TILES
 from convnet.backends.algorithm import conv_algorithm as conv_algorithm
 from convnet.kernels import cpu as processor
 from convnet.shapes import ConvDims, PoolDims
@@ -120,15 +122,15 @@ def _kernel(table: dict[str, str], a: np.ndarray, b: np.ndarray, dims: ConvDims,
     algorithm = conv_algorithm(dims, channels_last, grad, a.dtype)
     if algorithm in ("depthwise", "direct") and b.flags.c_contiguous == channels_last:
         algorithm = "implicit_gemm"  # the direct kernels want one format
-    return getattr(_kernels[a.dtype], table[algorithm])
+    run = getattr(_kernels[a.dtype], table[algorithm])
+    return partial(run, tile=WINOGRAD_TILES[algorithm]) if algorithm in WINOGRAD_TILES else run
 
 
 _FORWARD = {
     "implicit_gemm": "conv",
     "depthwise": "depthwise",
     "direct": "direct",
-    "winograd_4x4_3x3": "winograd",
-    "winograd_2x2_5x5": "winograd",
+    **dict.fromkeys(WINOGRAD_TILES, "winograd"),
 }
 _INPUT_GRAD = {algorithm: f"{kernel}_input_grad" for algorithm, kernel in _FORWARD.items()}
 _WEIGHT_GRAD = {algorithm: f"{kernel}_weight_grad" for algorithm, kernel in _FORWARD.items()}

@@ -11,7 +11,14 @@ from rich.text import Text
 from convnet.benchmark import figures
 from convnet.benchmark.peers import OURS
 
-_SHORT = {"implicit_gemm": "gemm", "winograd_4x4_3x3": "wino 4x4", "winograd_2x2_5x5": "wino 2x2"}
+_SHORT = {
+    "implicit_gemm": "gemm",
+    "winograd_4x4_3x3": "wino 4x4",
+    "winograd_5x5_3x3": "wino 5x5",
+    "winograd_6x6_3x3": "wino 6x6",
+    "winograd_2x2_5x5": "wino 2x2",
+    "winograd_4x4_5x5": "wino 4x4",
+}
 _WIDTH = 200  # columns where there is no terminal to ask
 
 

@@ -16,19 +16,18 @@ from typing import Any
 import numpy as np
 
 from convnet.backends import reference
-from convnet.backends.algorithm import conv_algorithm
+from convnet.backends.algorithm import WINOGRAD_TILES, conv_algorithm
 from convnet.check.spec import OpSpec, exact, flushed, sum_bound
 from convnet.shapes import ConvDims
 
 _F32 = np.dtype(np.float32)
-_TILES = {"winograd_4x4_3x3": 4, "winograd_2x2_5x5": 2}  # outputs of a tile along an axis
 
 
 def _tile(dims: ConvDims, gradient: str | None, eps: float) -> int:
     """How many outputs along an axis a tile of Winograd's has; 0 where it may not be used."""
     if eps != np.finfo(_F32).eps:
         return 0
-    return _TILES.get(conv_algorithm(dims, False, gradient, _F32), 0)
+    return WINOGRAD_TILES.get(conv_algorithm(dims, False, gradient, _F32), 0)
 
 
 def _mixed(

@@ -303,9 +303,10 @@ def conv2d_algorithm(
     channels_last : whether x lies in that memory format
     gradient : None for conv2d itself, "input" or "weight" for conv2d_backward's dx or dw
     dtype : float32 or float64
-    -> "implicit_gemm", "depthwise", "winograd_4x4_3x3" or "winograd_2x2_5x5"; the reference has
-    only "reference". It depends on N only for a weight gradient, which sums over the batch; the
-    precision in force decides on Winograd.
+    -> "implicit_gemm", "depthwise", "direct", or Winograd's with the outputs of a tile and the
+    kernel: "winograd_4x4_3x3", "winograd_5x5_3x3", "winograd_6x6_3x3", "winograd_2x2_5x5",
+    "winograd_4x4_5x5"; the reference has only "reference". It depends on N only for a weight
+    gradient, which sums over the batch; the precision in force decides on Winograd.
     """
     if gradient not in (None, "input", "weight"):
         raise ValueError(f'gradient: expected None, "input" or "weight", got {gradient!r}')
