@@ -16,7 +16,7 @@ LAYERS = [
     ("winograd_4x4_3x3", 512, 512, 7, 3, 1, "high"),
     ("winograd_2x2_5x5", 16, 16, 14, 5, 1, "high"),
     ("winograd_4x4_5x5", 32, 64, 21, 5, 1, "high"),
-    ("winograd_4x4_5x5", 512, 16, 20, 5, 1, "high"),
+    ("winograd_4x4_5x5", 512, 32, 20, 5, 1, "high"),
     ("implicit_gemm", 512, 512, 7, 3, 1, "highest"),
     ("implicit_gemm", 512, 1024, 7, 1, 1, "high"),
     ("implicit_gemm", 9, 64, 56, 7, 1, "high"),
@@ -55,7 +55,7 @@ def test_within_the_bound(layer, channels_last):
 
 def test_float64_and_highest_precision_sum_directly():
     shapes = (1, 64, 14, 14), (64, 64, 3, 3)
-    assert ops.conv2d_algorithm(*shapes, padding=1) == "winograd_4x4_3x3"
+    assert ops.conv2d_algorithm(*shapes, padding=1) == "winograd_5x5_3x3"
     assert ops.conv2d_algorithm(*shapes, padding=1, dtype=np.float64) == "implicit_gemm"
     with convnet.set_precision("highest"):
         assert ops.conv2d_algorithm(*shapes, padding=1) == "implicit_gemm"

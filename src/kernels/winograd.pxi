@@ -32,10 +32,10 @@ cdef enum:
     WIDTH = 256             # channels summed in one go: a panel of U stays in L1
     MOST_FILTERS = 256      # in M
     # V and M of a group of tiles, in bytes, by U's size
-    SMALL_WEIGHTS = 1 << 20
+    SMALL_WEIGHTS = 5 << 18
     BESIDE_SMALL = 600000   # all three stay in L2
     MEDIUM_WEIGHTS = 6 << 20
-    BESIDE_MEDIUM = 2400000
+    BESIDE_MEDIUM = 3000000
     BESIDE_LARGE = 8000000  # what is read again for each group is U
     # U is formed between from so many bytes on, while it is formed for few groups
     LARGE_WEIGHTS = 10 << 20
@@ -57,6 +57,7 @@ cdef struct winograd_t:
     index_t filters, panels        # of U and M
     index_t u_point, u_panel, m_point
     bint between
+    bint prefetch                  # U is not in L2 anyway
     real_t *u
     real_t *v
     real_t *products
@@ -147,7 +148,9 @@ cdef void winograd_products(const winograd_t *p, index_t tiles, index_t begin,
                 row = tiles * panel // p.panels
                 ahead.run = (tiles * (panel + 1) // p.panels - row) * p.ld // NR + 1
                 ahead.jump = (v + p.v_point + row * p.ld) - (ahead.next + ahead.left * NR)
-                ahead.pieces = ceil_div(ahead.left + ahead.run, groups * ceil_div(kc, STRIDE))
+                ahead.pieces = 0
+                if p.prefetch:
+                    ahead.pieces = ceil_div(ahead.left + ahead.run, groups * ceil_div(kc, STRIDE))
                 i = 0
                 for group in range(groups):
                     rows = tiles * (group + 1) // groups - i
@@ -284,6 +287,7 @@ cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads
     p.panels = ceil_div(p.filters, NR)
     p.u_panel = p.width * NR
     p.u_point = p.panels * p.u_panel + VL
+    p.prefetch = bytes_of_u > SMALL_WEIGHTS
     set_groups(p, tiles_in(p, TILES_BETWEEN), 1)
     p.between = (bytes_of_u > LARGE_WEIGHTS
                  and ceil_div(c.batch * p.rows, p.group_rows) <= MOST_GROUPS)
