@@ -22,7 +22,6 @@ LAYERS = [
     ("winograd_5x5_3x3", 256, 256, 14, 3, 1, "high"),
     ("winograd_5x5_3x3", 512, 512, 14, 3, 1, "high"),
     ("winograd_6x6_3x3", 32, 32, 112, 3, 1, "high"),
-    ("winograd_6x6_3x3", 128, 128, 112, 3, 1, "high"),
     ("winograd_6x6_3x3", 512, 512, 18, 3, 1, "high"),
     ("winograd_4x4_3x3", 512, 512, 7, 3, 1, "high"),
     ("winograd_2x2_5x5", 16, 16, 14, 5, 1, "high"),
