@@ -6,8 +6,10 @@ Importing this imports numba: backend.py does at the first array on a GPU.
 
 import importlib
 import importlib.util
+from typing import Any
 
 from convnet.backends.reference import __all__ as _functions
+from convnet.shapes import ConvDims
 
 FAMILIES = (
     "activation",
@@ -33,3 +35,10 @@ for _family in FAMILIES:
         for _name in _functions:
             if getattr(vars(_module).get(_name), "__module__", "") == _module.__name__:
                 globals().setdefault(_name, vars(_module)[_name])
+
+
+def conv_algorithm(dims: ConvDims, channels_last: bool, gradient: str | None, dtype: Any) -> str:
+    """Which kernels a convolution runs on; neither format, gradient nor type changes that."""
+    from convnet.kernels.cuda import depthwise
+
+    return "depthwise" if depthwise.suits(dims) else "implicit_gemm"
