@@ -126,6 +126,7 @@ def make_planes(
     fixed = window is not None
     c0, c1, c2, t0, t1, t2, e0, e1, e2 = window or (1,) * 9
     down = threads // across
+    together = TOGETHER * 4 // dtype.itemsize  # four of float64 would not fit the registers
 
     def pool_planes(x, y, indices, planes, n, q, k, s, p, d, end, counts_padding, divisor):
         k0, k1, k2 = (c0, c1, c2) if fixed else (k[0], k[1], k[2])
@@ -133,15 +134,15 @@ def make_planes(
         d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
         size = n[0] * n[1] * n[2]
         outputs = q[0] * q[1] * q[2]
-        bests = cuda.local.array(TOGETHER, dtype)
-        wheres = cuda.local.array(TOGETHER, place)
+        bests = cuda.local.array(together, dtype)
+        wheres = cuda.local.array(together, place)
         t = cuda.threadIdx.x
         step = np.int64(cuda.gridDim.y) * across
         plane = np.int64(cuda.blockIdx.x) * down + t // across
         while plane < planes:
             i = np.int64(cuda.blockIdx.y) * across + t % across
             while i < outputs:
-                for e in range(TOGETHER):
+                for e in range(together):
                     o0, o1, o2 = places_of(min(i + e * step, outputs - 1), q)
                     best = zero if average else least
                     where = place(-1)
@@ -165,12 +166,12 @@ def make_planes(
                         best = best / dtype.type(cells)
                     bests[e] = best
                     wheres[e] = where
-                for e in range(TOGETHER):
+                for e in range(together):
                     if i + e * step < outputs:
                         y[plane * outputs + i + e * step] = bests[e]
                         if indexed:
                             indices[plane * outputs + i + e * step] = wheres[e]
-                i += TOGETHER * step
+                i += together * step
             plane += cuda.gridDim.x * down
 
     signature = f"void({dtype}[::1], {dtype}[::1], {index or dtype}[::1], int64, {_GEOMETRY})"
