@@ -1,8 +1,7 @@
 # Activation functions and their gradients: one pass over flat arrays in memory order.
 #
-# relu and its kind are bound by memory: their loops are simple enough for the compiler to vectorise
-# whole (checked: vminps, vmaxps and masked moves), so they are written for one element. The others
-# go through math.pxi a vector at a time. elementwise.pxi splits the work and handles the tail.
+# relu and its kind are bound by memory, the others, which go through math.pxi, by instructions where
+# the array is in a cache. elementwise.pxi splits the work and handles the tail.
 #
 # At the ends of the line the functions take their limits, where the formula would give inf * 0:
 # the products clamp x (to what CLAMP says) where the other factor has long become 0.
@@ -21,8 +20,8 @@ cdef inline vec_t positive_or(vec_t x, vec_t positive, vec_t negative) noexcept 
 cdef void relu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                    real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n):
-        y[i] = relu1(x[i])
+    for i in range(n // VL):
+        vstore_ahead(y + VL * i, vrelu(vload(x + VL * i)))
 
 
 def relu(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -33,8 +32,9 @@ def relu(cnp.ndarray x, cnp.ndarray y, int n_threads):
 cdef void relu_backward_run(const real_t *dy, const real_t *y, const real_t *c, real_t *dx,
                             index_t n, real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n):
-        dx[i] = 0 if y[i] <= 0 else dy[i]
+    cdef vec_t zero = vzero()
+    for i in range(n // VL):
+        vstore_ahead(dx + VL * i, vselect_at_most(vload(y + VL * i), zero, zero, vload(dy + VL * i)))
 
 
 def relu_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
@@ -45,8 +45,10 @@ def relu_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
 cdef void leaky_relu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                          real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n):
-        y[i] = p * x[i] if x[i] < 0 else x[i]
+    cdef vec_t v
+    for i in range(n // VL):
+        v = vload(x + VL * i)
+        vstore_ahead(y + VL * i, positive_or(v, v, v * vsplat(p)))
 
 
 def leaky_relu(cnp.ndarray x, cnp.ndarray y, real_t negative_slope, int n_threads):
@@ -57,8 +59,10 @@ def leaky_relu(cnp.ndarray x, cnp.ndarray y, real_t negative_slope, int n_thread
 cdef void leaky_relu_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
                                   index_t n, real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n):
-        dx[i] = p * dy[i] if x[i] <= 0 else dy[i]
+    cdef vec_t d
+    for i in range(n // VL):
+        d = vload(dy + VL * i)
+        vstore_ahead(dx + VL * i, vselect_at_most(vload(x + VL * i), vzero(), d * vsplat(p), d))
 
 
 def leaky_relu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, real_t negative_slope,
@@ -71,7 +75,7 @@ cdef void sigmoid_run(const real_t *x, const real_t *b, const real_t *c, real_t 
                       real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(y + VL * i, vsigmoid(vload(x + VL * i)))
+        vstore_ahead(y + VL * i, vsigmoid(vload(x + VL * i)))
 
 
 def sigmoid(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -85,7 +89,7 @@ cdef void sigmoid_backward_run(const real_t *dy, const real_t *y, const real_t *
     cdef vec_t v
     for i in range(n // VL):
         v = vload(y + VL * i)
-        vstore(dx + VL * i, vload(dy + VL * i) * ((vsplat(1) - v) * v))
+        vstore_ahead(dx + VL * i, vload(dy + VL * i) * ((vsplat(1) - v) * v))
 
 
 def sigmoid_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
@@ -97,7 +101,7 @@ cdef void tanh_run(const real_t *x, const real_t *b, const real_t *c, real_t *y,
                    real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(y + VL * i, vtanh(vload(x + VL * i)))
+        vstore_ahead(y + VL * i, vtanh(vload(x + VL * i)))
 
 
 def tanh(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -111,7 +115,7 @@ cdef void tanh_backward_run(const real_t *dy, const real_t *y, const real_t *c, 
     cdef vec_t v
     for i in range(n // VL):
         v = vload(y + VL * i)
-        vstore(dx + VL * i, vload(dy + VL * i) * ((vsplat(1) - v) * (vsplat(1) + v)))
+        vstore_ahead(dx + VL * i, vload(dy + VL * i) * ((vsplat(1) - v) * (vsplat(1) + v)))
 
 
 def tanh_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
@@ -119,11 +123,25 @@ def tanh_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
     binary(tanh_backward_run, dy, y, dx, 0, n_threads)
 
 
+cdef inline vec_t times_sigmoid(vec_t x, vec_t u) noexcept nogil:
+    """x / (1 + exp(-u)) by a reciprocal, u in vexp_scaled's range and at most 40.
+
+    The exponential's scale comes last: a denormal exp(u) times x would have lost its bits.
+    """
+    cdef vec_t n
+    cdef vec_t z = vexp_scaled(u, &n)
+    return vscale(x * over_one_plus(z, vscale(z, n)), n)
+
+
 cdef inline vec_t silu1(vec_t x) noexcept nogil:
-    """x sigmoid(x), the exponential's scale last: a denormal z times x would have lost its bits."""
-    cdef vec_t bounded = clamp(x, 800 if DOUBLE_REAL else 120), n
-    cdef vec_t z = vexp_scaled(-vabs(bounded), &n)
-    cdef vec_t q = vscale(z, n)
+    """x sigmoid(x), the exponential's scale last."""
+    cdef vec_t bounded, n, z, q
+    if RECIPROCAL:
+        bounded = vmax(x, vsplat(-800 if DOUBLE_REAL else -120))
+        return times_sigmoid(bounded, vmin(bounded, vsplat(40)))
+    bounded = clamp(x, 800 if DOUBLE_REAL else 120)
+    z = vexp_scaled(-vabs(bounded), &n)
+    q = vscale(z, n)
     q = q / (vsplat(1) + q)
     return positive_or(x, x - bounded * q, vscale(bounded * (z - z * q), n))
 
@@ -132,7 +150,7 @@ cdef void silu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y,
                    real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(y + VL * i, silu1(vload(x + VL * i)))
+        vstore_ahead(y + VL * i, silu1(vload(x + VL * i)))
 
 
 def silu(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -143,7 +161,7 @@ def silu(cnp.ndarray x, cnp.ndarray y, int n_threads):
 cdef inline vec_t silu_slope(vec_t x) noexcept nogil:
     """s + x s (1 - s), s = sigmoid(x); both s and 1 - s without cancellation."""
     cdef vec_t z = vexp_negative(-vabs(x))
-    cdef vec_t large = vsplat(1) / (vsplat(1) + z)
+    cdef vec_t large = vquotient(vsplat(1), vsplat(1) + z)
     cdef vec_t small = z * large
     return positive_or(x, large, small) + clamp(x, 1024 if DOUBLE_REAL else 128) * (small * large)
 
@@ -152,7 +170,7 @@ cdef void silu_backward_run(const real_t *dy, const real_t *x, const real_t *c, 
                             index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(dx + VL * i, vload(dy + VL * i) * silu_slope(vload(x + VL * i)))
+        vstore_ahead(dx + VL * i, vload(dy + VL * i) * silu_slope(vload(x + VL * i)))
 
 
 def silu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, int n_threads):
@@ -164,23 +182,29 @@ def silu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, int n_threads):
 # 2u = sqrt(8/pi) (x + 0.044715 x^3).
 
 cdef inline vec_t gelu1(vec_t x) noexcept nogil:
-    cdef vec_t bounded = clamp(x, 40 if DOUBLE_REAL else 15), density
-    cdef vec_t ratio = normal_tail(vabs(bounded), &density)
-    cdef vec_t product = (bounded * ratio) * density
-    return positive_or(x, x - product, product)
+    """max(x, 0) - a D(-a) with a = |x|: right on both sides. -0 below all normal numbers, as x D."""
+    cdef vec_t a = vmin(vabs(x), vsplat(40 if DOUBLE_REAL else 14.9)), density, n
+    cdef vec_t ratio = normal_tail(a, &density, &n)
+    return vmax(x, vsplat(-0.0)) - vscale((a * ratio) * density, n)
 
 
 cdef inline vec_t gelu_slope(vec_t x) noexcept nogil:
     """The distribution at x plus x times the density."""
-    cdef vec_t bounded = clamp(x, 40 if DOUBLE_REAL else 15), density
-    cdef vec_t ratio = normal_tail(vabs(bounded), &density)
+    cdef vec_t bounded = clamp(x, 40 if DOUBLE_REAL else 14.9), density, n
+    cdef vec_t ratio = normal_tail(vabs(bounded), &density, &n)
     cdef vec_t rise = bounded * vsplat(0.398942280401432677939946)
+    density = vscale(density, n)
     return positive_or(x, vsplat(1) + (rise - ratio) * density, (ratio + rise) * density)
 
 
 cdef inline vec_t gelu_tanh1(vec_t x) noexcept nogil:
-    cdef vec_t bounded = clamp(x, 24 if DOUBLE_REAL else 12), one = vsplat(1)
-    cdef vec_t z = vexp_in_range(-vabs(bounded) * gelu_tanh_rate(bounded * bounded))
+    cdef vec_t bounded, z, one = vsplat(1)
+    if RECIPROCAL:
+        bounded = vmax(x, vsplat(-24 if DOUBLE_REAL else -12))
+        z = vmin(bounded, vsplat(7.25))
+        return times_sigmoid(bounded, z * gelu_tanh_rate(z * z))
+    bounded = clamp(x, 24 if DOUBLE_REAL else 12)
+    z = vexp_in_range(-vabs(bounded) * gelu_tanh_rate(bounded * bounded))
     return positive_or(x, x, bounded * z) / (one + z)
 
 
@@ -194,7 +218,7 @@ cdef inline vec_t gelu_tanh_slope(vec_t x) noexcept nogil:
     cdef vec_t bounded = clamp(x, 24 if DOUBLE_REAL else 12)
     cdef vec_t square = bounded * bounded
     cdef vec_t z = vexp_in_range(-vabs(bounded) * gelu_tanh_rate(square))
-    cdef vec_t large = vsplat(1) / (vsplat(1) + z)
+    cdef vec_t large = vquotient(vsplat(1), vsplat(1) + z)
     cdef vec_t small = z * large
     cdef vec_t inner = horner(vsplat(0.2140644488178007581), square, 1.5957691216057307117)
     return positive_or(x, large, small) + (bounded * inner) * (small * large)
@@ -204,14 +228,14 @@ cdef void gelu_exact_run(const real_t *x, const real_t *b, const real_t *c, real
                          real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(y + VL * i, gelu1(vload(x + VL * i)))
+        vstore_ahead(y + VL * i, gelu1(vload(x + VL * i)))
 
 
 cdef void gelu_tanh_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                         real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(y + VL * i, gelu_tanh1(vload(x + VL * i)))
+        vstore_ahead(y + VL * i, gelu_tanh1(vload(x + VL * i)))
 
 
 def gelu(cnp.ndarray x, cnp.ndarray y, bint with_tanh, int n_threads):
@@ -223,14 +247,14 @@ cdef void gelu_exact_backward_run(const real_t *dy, const real_t *x, const real_
                                   index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(dx + VL * i, vload(dy + VL * i) * gelu_slope(vload(x + VL * i)))
+        vstore_ahead(dx + VL * i, vload(dy + VL * i) * gelu_slope(vload(x + VL * i)))
 
 
 cdef void gelu_tanh_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
                                  index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(dx + VL * i, vload(dy + VL * i) * gelu_tanh_slope(vload(x + VL * i)))
+        vstore_ahead(dx + VL * i, vload(dy + VL * i) * gelu_tanh_slope(vload(x + VL * i)))
 
 
 def gelu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, bint with_tanh, int n_threads):

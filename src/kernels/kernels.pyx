@@ -41,6 +41,7 @@ cdef extern from "simd.h" nogil:
     mask_t vless(vec_t a, vec_t b)
     mask_t vequal(vec_t a, vec_t b)
     vec_t vselect_less(vec_t a, vec_t b, vec_t p, vec_t q)
+    vec_t vselect_at_most(vec_t a, vec_t b, vec_t p, vec_t q)
     vec_t vmax(vec_t a, vec_t b)
     vec_t vrelu(vec_t x)
     real_t relu1(real_t x)
@@ -63,6 +64,7 @@ cdef extern from "simd.h" nogil:
     void istore32(int32_t *p, mask_t v)
     void prefetch_ahead(const void *p)
     void prefetch_near(const void *p)
+    void vstore_ahead(real_t *p, vec_t v)
     void vtranspose(const real_t *src, Py_ssize_t src_stride, real_t *dst, Py_ssize_t dst_stride)
     void prefetch_run(const real_t *p, Py_ssize_t n)
     void prefetch_for_write(const real_t *p, Py_ssize_t n)
@@ -74,6 +76,16 @@ cdef extern from "simd.h" nogil:
     vec_t vround(vec_t x)
     vec_t vscale(vec_t x, vec_t n)
     vec_t vsplit(vec_t x, vec_t *e)
+    const bint RECIPROCAL
+    const bint LOOKUP
+    vec_t vreciprocal(vec_t b)
+    vec_t vquotient(vec_t a, vec_t b)
+    vec_t vproduct_rest(vec_t a, vec_t b, vec_t product)
+    const double SIXTEENTHS
+    vec_t vroot(vec_t u)
+    vec_t vlookup(vec_t u, const float *row)
+    const float[6][32] tanh_table
+    const float[6][32] normal_tail_table
     vec_t vload_first(const real_t *p, int n, vec_t rest)
     void copy_few(const real_t *src, real_t *dst, Py_ssize_t n)
     void vstore_first(real_t *p, int n, vec_t v)

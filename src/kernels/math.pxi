@@ -7,6 +7,9 @@
 # itself stands beside each. Nothing relies on fused multiply-adds: the bounds hold with them and
 # without. bench/ulp_sweep.py measures them over every float32.
 #
+# Float32 on AVX-512 (LOOKUP) takes tanh, the normal distribution and the sixteenth powers of 2 from
+# tables.h: short polynomials on many intervals, their coefficients permuted out of registers.
+#
 #   exp      Cody and Waite's reduction (Software Manual for the Elementary Functions, 1980, ch. 6)
 #   log      s = f/(2+f), log(1+f) = f - (f^2/2 - s (f^2/2 + R(s^2)))      (fdlibm, e_log.c)
 #   log1p    log(w) + (the rounding error of w = 1 + x) / w                (Kahan; HP-15C handbook)
@@ -45,12 +48,7 @@ cdef inline vec_t exp_reduced(vec_t r) noexcept nogil:
     return vsplat(1) + ((r * r) * p + r)
 
 
-cdef inline vec_t exp_multiple(vec_t x) noexcept nogil:
-    """The whole multiple of log(2) next to x."""
-    return vround(x * vsplat(1.44269504088896340736))
-
-
-# log(2) in two parts; n times the first is exact for whole n up to 2^11 (float32: 2^15).
+# log(2) in two parts; n times the first is exact for n of up to 11 bits (float32: 15).
 cdef inline vec_t log2_high(vec_t n) noexcept nogil:
     return n * vsplat(6.93147180369123816490e-01 if DOUBLE_REAL else 0.693359375)
 
@@ -59,23 +57,44 @@ cdef inline vec_t log2_low(vec_t n) noexcept nogil:
     return n * vsplat(1.90821492927058770002e-10 if DOUBLE_REAL else -2.12194440054690583e-4)
 
 
-cdef inline vec_t vexp_scaled(vec_t x, vec_t *n) noexcept nogil:
-    """exp(x) / 2^n for the whole n that leaves it near 1; |x| below 170 (float32), 1400 (float64)."""
-    n[0] = exp_multiple(x)
-    return exp_reduced((x - log2_high(n[0])) - log2_low(n[0]))
-
-
 cdef inline vec_t vexp_in_range(vec_t x) noexcept nogil:
-    """exp(x) in vexp_scaled's range."""
-    cdef vec_t n
-    cdef vec_t y = vexp_scaled(x, &n)
-    return vscale(y, n)
+    """exp(x) for |x| below 170 (float32), 1400 (float64)."""
+    cdef vec_t n = vround(x * vsplat(1.44269504088896340736))
+    return vscale(exp_reduced((x - log2_high(n)) - log2_low(n)), n)
 
 
-cdef inline vec_t vexp_sum(vec_t x, vec_t low) noexcept nogil:
-    """exp(x + low) where low is small beside x, in vexp_scaled's range."""
-    cdef vec_t n = exp_multiple(x)
-    return vscale(exp_reduced((x - log2_high(n)) + (low - log2_low(n))), n)
+cdef inline vec_t exp_multiple(vec_t x, vec_t *start) noexcept nogil:
+    """The multiple of log(2) next to x, and 1. Looked up: of log(2)/16, and 2^(its fraction)."""
+    cdef vec_t u
+    if LOOKUP:
+        u = x * vsplat(1.44269504088896340736) + vsplat(SIXTEENTHS)
+        start[0] = vroot(u)
+        return u - vsplat(SIXTEENTHS)
+    start[0] = vsplat(1)
+    return vround(x * vsplat(1.44269504088896340736))
+
+
+cdef inline vec_t exp_from(vec_t start, vec_t r) noexcept nogil:
+    """start exp(r) for what exp_multiple leaves. start is rounded too: within 1.3 ulp."""
+    cdef vec_t p
+    if not LOOKUP:
+        return exp_reduced(r)
+    p = horner(vsplat(0.166666667), r, 0.50000981)  # fit: 2^-27.7, |r| <= 0.022
+    return start * ((r * r) * p + r) + start
+
+
+cdef inline vec_t vexp_scaled(vec_t x, vec_t *n) noexcept nogil:
+    """exp(x) near 1, to be scaled by n, in vexp_in_range's range; two instructions fewer."""
+    cdef vec_t start
+    n[0] = exp_multiple(x, &start)
+    return exp_from(start, (x - log2_high(n[0])) - log2_low(n[0]))
+
+
+cdef inline vec_t vexp_sum(vec_t x, vec_t low, vec_t *n) noexcept nogil:
+    """exp(x + low) where low is small beside x, as vexp_scaled."""
+    cdef vec_t start
+    n[0] = exp_multiple(x, &start)
+    return exp_from(start, (x - log2_high(n[0])) + (low - log2_low(n[0])))
 
 
 cdef inline vec_t vexp(vec_t x) noexcept nogil:
@@ -100,7 +119,7 @@ cdef inline vec_t vlog(vec_t x) noexcept nogil:
     cdef vec_t shift = vselect_less(x, tiny, vsplat(54), zero)
     f = vsplit(vselect_less(x, tiny, x * vsplat(18014398509481984.0), x), &e) - vsplat(1)
     e = e - shift
-    s = f / (f + vsplat(2))
+    s = vquotient(f, f + vsplat(2))
     w = s * s
     if DOUBLE_REAL:  # fit: 2^-59.5
         p = vsplat(0.14799270880258277876)
@@ -128,16 +147,31 @@ cdef inline vec_t vlog1p(vec_t x) noexcept nogil:
     """log(1 + x) for -1 <= x <= 1; NaN below."""
     cdef vec_t one = vsplat(1)
     cdef vec_t w = one + x
-    cdef vec_t y = vlog(w) + (x - (w - one)) / w
+    cdef vec_t y = vlog(w) + vquotient(x - (w - one), w)
     return vselect(vequal(w, vzero()), vsplat(-INFINITY), y)
 
 
 # tanh and the logistic function ---------------------------------------------------------------
 
+cdef inline vec_t tanh_looked_up(vec_t x) noexcept nogil:
+    """tanh(x), float32: 16 instructions a vector; by an exponential and a division 33."""
+    cdef vec_t a = vmin(vabs(x), vsplat(9.25))
+    cdef vec_t u = a + vsplat(0.625)
+    cdef vec_t t = a - vlookup(u, tanh_table[0])
+    cdef vec_t p = vlookup(u, tanh_table[5])
+    p = p * t + vlookup(u, tanh_table[4])
+    p = p * t + vlookup(u, tanh_table[3])
+    p = p * t + vlookup(u, tanh_table[2])
+    p = p * t + vlookup(u, tanh_table[1])
+    return vsigned(p, x)
+
+
 cdef inline vec_t vtanh(vec_t x) noexcept nogil:
     """tanh(x)."""
     cdef vec_t a = vabs(x), z = x * x, one = vsplat(1)
     cdef vec_t p, near, far
+    if LOOKUP:
+        return tanh_looked_up(x)
     if DOUBLE_REAL:  # fit: 2^-59.9
         p = vsplat(-0.000018903967189814759938)
         p = horner(p, z, 0.000082360940670189447602)
@@ -159,31 +193,59 @@ cdef inline vec_t vtanh(vec_t x) noexcept nogil:
     near = a + (a * z) * p
     # tanh rounds to 1 from 9.02 (float32), 19.07 (float64) on.
     far = vexp_in_range(vsplat(2) * vmin(a, vsplat(20 if DOUBLE_REAL else 10)))
-    far = one - vsplat(2) / (far + one)
+    far = one - vquotient(vsplat(2), far + one)
     return vsigned(vselect_less(a, vsplat(0.5625), near, far), x)
 
 
-cdef inline vec_t vsigmoid(vec_t x) noexcept nogil:
-    """1 / (1 + exp(-x)): with z = exp(-|x|) and q = z / (1 + z), 1 - q for x >= 0, z - z q below.
+cdef inline vec_t over_one_plus(vec_t a, vec_t z) noexcept nogil:
+    """a / (1 + z), a near z or 1, by a reciprocal: the residual has a and z, not their rounded sum."""
+    cdef vec_t r = vreciprocal(vsplat(1) + z)
+    cdef vec_t q = a * r
+    return ((a - q) - q * z) * r + q
 
-    The small terms carry the quotient's rounding errors; denormals come out right.
+
+cdef inline vec_t vsigmoid(vec_t x) noexcept nogil:
+    """1 / (1 + exp(-x)).
+
+    By a reciprocal, z / (1 + z) with z = exp(x); beyond x = 40 that is 1. By a division, with
+    z = exp(-|x|) and q = z / (1 + z), 1 - q for x >= 0 and z - z q below: small terms carry the
+    roundings. Denormals come out right.
     """
-    cdef vec_t z = vexp_negative(-vabs(x)), one = vsplat(1)
-    cdef vec_t q = z / (one + z)
+    cdef vec_t z, q, one = vsplat(1)
+    if RECIPROCAL:
+        z = vexp_negative(vmin(x, vsplat(40)))
+        return over_one_plus(z, z)
+    z = vexp_negative(-vabs(x))
+    q = z / (one + z)
     return vselect_less(x, vzero(), z - z * q, one - q)
 
 
 # The normal distribution ----------------------------------------------------------------------
 
-cdef inline vec_t normal_tail(vec_t a, vec_t *density) noexcept nogil:
-    """The normal distribution at -a over exp(-a^2/2), and that. 0 <= a <= 15 (float64: 40).
+cdef inline vec_t normal_tail_looked_up(vec_t a) noexcept nogil:
+    """The normal distribution at -a over exp(-a^2/2), float32, 0 <= a < 15."""
+    cdef vec_t u = a + vsplat(1)
+    cdef vec_t t = a - vlookup(u, normal_tail_table[0])
+    cdef vec_t p = vlookup(u, normal_tail_table[5])
+    p = p * t + vlookup(u, normal_tail_table[4])
+    p = p * t + vlookup(u, normal_tail_table[3])
+    p = p * t + vlookup(u, normal_tail_table[2])
+    return p * t + vlookup(u, normal_tail_table[1])
 
-    The ratio is 1 / (sqrt(2 pi) a + g(a)) with g = p/q falling from 2 to 0. As
+
+cdef inline vec_t normal_tail(vec_t a, vec_t *density, vec_t *n) noexcept nogil:
+    """The normal distribution at -a over exp(-a^2/2), and that to be scaled by n. 0 <= a < 15 (float64: 40).
+
+    Where nothing is looked up, the ratio is 1 / (sqrt(2 pi) a + g(a)) with g = p/q falling from 2 to 0. As
     q / (sqrt(2 pi) a q + p) it takes one division, and where a is large, the roundings of q cancel.
     Both polynomials are scaled by 7/8: just above a power of 2 the sums near a = 0 would round
     twice as coarsely.
     """
-    cdef vec_t head = vhead(a), half = vsplat(-0.5), p, q
+    cdef vec_t head, half = a * vsplat(-0.5), p, q
+    if LOOKUP:
+        p = half * a
+        density[0] = vexp_sum(p, vproduct_rest(half, a, p), n)
+        return normal_tail_looked_up(a)
     if DOUBLE_REAL:  # fit: 2^-57.7
         p = vsplat(1.2715387853379975883e-6)
         p = horner(p, a, 0.000038083201204013627736)
@@ -220,5 +282,7 @@ cdef inline vec_t normal_tail(vec_t a, vec_t *density) noexcept nogil:
         q = horner(q, a, 0.875)
     # a^2 = head^2 + (a + head)(a - head), the first of them exact: a rounded square would lose
     # a^2 eps in the exponential.
-    density[0] = vexp_sum(half * (head * head), half * ((a + head) * (a - head)))
-    return q / (vsplat(2.5066282746310005024) * a * q + p)
+    head = vhead(a)
+    half = vsplat(-0.5)
+    density[0] = vexp_sum(half * (head * head), half * ((a + head) * (a - head)), n)
+    return vquotient(q, vsplat(2.5066282746310005024) * a * q + p)

@@ -29,7 +29,7 @@ cdef struct norm_t:
     index_t count                       # elements of a channel
     index_t part_rows, parts, chunk_rows
 
-# The running statistics of a set of elements, or the two sums of the gradient.
+# The running statistics of a set of elements.
 cdef struct moments_t:
     double count, mean, m2
 
@@ -131,64 +131,115 @@ cdef void channel_stats(const real_t *x, const norm_t *s, index_t c, real_t *mea
     var[c] = max(total.m2, 0.0) / total.count
 
 
-cdef void part_stats(const real_t *x, const norm_t *s, index_t part, moments_t *total,
+cdef inline void block_sums(const real_t *x, index_t rows, index_t n, real_t *sum) noexcept nogil:
+    """Sums of four vectors of columns over `rows` rows that lie n apart, in registers."""
+    cdef vec_t a = vzero(), b = vzero(), c = vzero(), d = vzero()
+    cdef index_t r
+    for r in range(rows):
+        prefetch_ahead(x + r * n)
+        a = a + vload(x + r * n)
+        b = b + vload(x + r * n + VL)
+        prefetch_ahead(x + r * n + 2 * VL)
+        c = c + vload(x + r * n + 2 * VL)
+        d = d + vload(x + r * n + 3 * VL)
+    vstore(sum, a)
+    vstore(sum + VL, b)
+    vstore(sum + 2 * VL, c)
+    vstore(sum + 3 * VL, d)
+
+
+cdef inline void block_squares(const real_t *x, index_t rows, index_t n, const real_t *mean,
+                               real_t *sum, real_t *squares) noexcept nogil:
+    """Sums of x - mean and its square for two vectors of columns."""
+    cdef vec_t a = vzero(), b = vzero(), c = vzero(), d = vzero(), u, v
+    cdef vec_t m = vload(mean), p = vload(mean + VL)
+    cdef index_t r
+    for r in range(rows):
+        u = vload(x + r * n) - m
+        v = vload(x + r * n + VL) - p
+        a = a + u
+        b = b + v
+        c = c + u * u
+        d = d + v * v
+    vstore(sum, a)
+    vstore(sum + VL, b)
+    vstore(squares, c)
+    vstore(squares + VL, d)
+
+
+cdef void chunk_stats(const real_t *x, index_t rows, index_t n, real_t *mean, real_t *sum,
+                      real_t *squares) noexcept nogil:
+    """The columns' means over some rows, then the sums of what is left and of its square."""
+    cdef index_t j = 0, r
+    cdef real_t e, inverse = 1.0 / rows
+    while j + 4 * VL <= n:
+        block_sums(x + j, rows, n, mean + j)
+        j += 4 * VL
+    for j in range(j, n):
+        mean[j] = 0
+        for r in range(rows):
+            mean[j] = mean[j] + x[r * n + j]
+    for j in range(n):
+        mean[j] = mean[j] * inverse
+    j = 0
+    while j + 2 * VL <= n:
+        block_squares(x + j, rows, n, mean + j, sum + j, squares + j)
+        j += 2 * VL
+    for j in range(j, n):
+        sum[j] = squares[j] = 0
+        for r in range(rows):
+            e = x[r * n + j] - mean[j]
+            sum[j] = sum[j] + e
+            squares[j] = squares[j] + e * e
+
+
+cdef void join_chunk(double *means, double *squares_about, index_t n, double before, double count,
+                     const real_t *origin, const real_t *mean, const real_t *sum,
+                     const real_t *squares) noexcept nogil:
+    """join for all columns: their counts are the same, so that a division serves them all."""
+    cdef double weight = count / (before + count), both = before * weight, inverse = 1 / count, d
+    cdef double e
+    cdef index_t j
+    for j in range(n):
+        e = sum[j] * inverse
+        d = <double> mean[j] - origin[j] + e - means[j]
+        means[j] = means[j] + d * weight
+        squares_about[j] = squares_about[j] + (squares[j] - sum[j] * e + d * d * both)
+
+
+cdef void part_stats(const real_t *x, const norm_t *s, index_t part, double *means,
                      real_t *scratch) noexcept nogil:
-    """Channels-last: the columns of one run of rows, chunk by chunk; scratch: 3 wide rows."""
-    cdef index_t n = s.columns, row = part * s.part_rows, last, end, r, j
-    cdef real_t *mean = scratch
-    cdef real_t *sum = scratch + n
-    cdef real_t *squares = scratch + 2 * n
-    cdef real_t e
-    cdef double count
-    memset(total, 0, n * sizeof(moments_t))
+    """Channels-last: the columns of one run of rows, chunk by chunk; scratch: 4 wide rows.
+
+    means: `columns` of them, and as many sums of squares about them.
+    """
+    cdef index_t n = s.columns, first = part * s.part_rows, row = first, last, end, j
+    cdef real_t *origin = scratch + 3 * n
+    memset(means, 0, 2 * n * sizeof(double))
+    for j in range(n):
+        origin[j] = x[j] if j < s.channels else origin[j - s.channels]
     last = min_index(row + s.part_rows, s.rows)
     while row < last:
         end = min_index(row + s.chunk_rows, last)
-        count = end - row
-        memset(scratch, 0, 3 * n * sizeof(real_t))
-        for r in range(row, end):
-            add_to(mean, x + r * n, n)
-        for j in range(n):
-            mean[j] = mean[j] / count
-        for r in range(row, end):
-            add_squares(sum, squares, x + r * n, mean, n)
-        for j in range(n):
-            e = sum[j] / count
-            join(&total[j], count, <double> mean[j] - x[j % s.channels] + e,
-                 squares[j] - sum[j] * e)
+        chunk_stats(x + row * n, end - row, n, scratch, scratch + n, scratch + 2 * n)
+        join_chunk(means, means + n, n, row - first, end - row, origin, scratch, scratch + n,
+                   scratch + 2 * n)
         row = end
 
 
-cdef void add_to(real_t *sum, const real_t *x, index_t n) noexcept nogil:
-    cdef index_t j
-    for j in range(n):
-        sum[j] = sum[j] + x[j]
-
-
-cdef void add_squares(real_t *sum, real_t *squares, const real_t *x, const real_t *mean,
-                      index_t n) noexcept nogil:
-    cdef index_t j
-    cdef real_t e
-    for j in range(n):
-        e = x[j] - mean[j]
-        sum[j] = sum[j] + e
-        squares[j] = squares[j] + e * e
-
-
-cdef void join_columns(const real_t *x, const norm_t *s, const moments_t *parts, real_t *mean,
+cdef void join_columns(const real_t *x, const norm_t *s, const double *parts, real_t *mean,
                        real_t *var) noexcept nogil:
     """All parts and all columns of each channel, and the elements that fill no wide row."""
-    cdef index_t c, j, part
+    cdef index_t c, j, part, n = s.columns
     cdef moments_t total
-    cdef const moments_t *m
-    cdef const real_t *spare = x + s.rows * s.columns
+    cdef const real_t *spare = x + s.rows * n
     for c in range(s.channels):
         total.count = total.mean = total.m2 = 0
         j = c
-        while j < s.columns:
+        while j < n:
             for part in range(s.parts):
-                m = parts + part * s.columns + j
-                join(&total, m.count, m.mean, m.m2)
+                join(&total, min_index(s.part_rows, s.rows - part * s.part_rows),
+                     parts[2 * part * n + j], parts[2 * part * n + n + j])
             j += s.channels
         j = c
         while j < s.spare:
@@ -205,8 +256,8 @@ def batch_norm_stats(cnp.ndarray x, cnp.ndarray mean, cnp.ndarray var, int n_thr
     cdef real_t *pmean = pointer(mean)
     cdef real_t *pvar = pointer(var)
     cdef int threads = threads_for(cnp.PyArray_SIZE(x), n_threads), i
-    cdef index_t totals = s.parts * s.columns * sizeof(moments_t)
-    cdef index_t scratch = 3 * s.columns * sizeof(real_t)
+    cdef index_t totals = 2 * s.parts * s.columns * sizeof(double)
+    cdef index_t scratch = 4 * s.columns * sizeof(real_t)
     cdef workspace_t w
     if s.planes:
         with nogil:
@@ -221,13 +272,13 @@ def batch_norm_stats(cnp.ndarray x, cnp.ndarray mean, cnp.ndarray var, int n_thr
     with nogil:
         if threads == 1:
             for i in range(s.parts):
-                part_stats(px, &s, i, <moments_t *> w.data + i * s.columns,
+                part_stats(px, &s, i, <double *> w.data + 2 * i * s.columns,
                            <real_t *> (w.data + totals + i * scratch))
         else:
             for i in prange(s.parts, num_threads=threads, schedule="static"):
-                part_stats(px, &s, i, <moments_t *> w.data + i * s.columns,
+                part_stats(px, &s, i, <double *> w.data + 2 * i * s.columns,
                            <real_t *> (w.data + totals + i * scratch))
-        join_columns(px, &s, <moments_t *> w.data, pmean, pvar)
+        join_columns(px, &s, <double *> w.data, pmean, pvar)
     release(w)
 
 
@@ -244,8 +295,11 @@ cdef struct affine_t:
 cdef void plane_forward(const real_t *x, real_t *y, index_t n, const affine_t *f,
                         index_t c) noexcept nogil:
     cdef real_t mean = f.mean[c], a = f.a[c], b = f.b[c]
+    cdef vec_t vmean = vsplat(mean), va = vsplat(a), vb = vsplat(b)
     cdef index_t i
-    for i in range(n):
+    for i in range(n // VL):
+        vstore_ahead(y + VL * i, (vload(x + VL * i) - vmean) * va + vb)
+    for i in range(n // VL * VL, n):
         y[i] = (x[i] - mean) * a + b
 
 
@@ -254,15 +308,22 @@ cdef void row_forward(const real_t *x, real_t *y, index_t n, const affine_t *f) 
     cdef const real_t *a = f.a
     cdef const real_t *b = f.b
     cdef index_t i
-    for i in range(n):
+    for i in range(n // VL):
+        vstore_ahead(y + VL * i, (vload(x + VL * i) - vload(mean + VL * i)) * vload(a + VL * i)
+                     + vload(b + VL * i))
+    for i in range(n // VL * VL, n):
         y[i] = (x[i] - mean[i]) * a[i] + b[i]
 
 
 cdef void plane_backward(const real_t *dy, const real_t *x, real_t *dx, index_t n,
                          const affine_t *f, index_t c) noexcept nogil:
     cdef real_t mean = f.mean[c], a = f.a[c], b = f.b[c], d = f.d[c]
+    cdef vec_t vmean = vsplat(mean), va = vsplat(a), vb = vsplat(b), vd = vsplat(d)
     cdef index_t i
-    for i in range(n):
+    for i in range(n // VL):
+        vstore_ahead(dx + VL * i, vload(dy + VL * i) * va
+                     + ((vload(x + VL * i) - vmean) * vb + vd))
+    for i in range(n // VL * VL, n):
         dx[i] = dy[i] * a + ((x[i] - mean) * b + d)
 
 
@@ -273,7 +334,11 @@ cdef void row_backward(const real_t *dy, const real_t *x, real_t *dx, index_t n,
     cdef const real_t *b = f.b
     cdef const real_t *d = f.d
     cdef index_t i
-    for i in range(n):
+    for i in range(n // VL):
+        vstore_ahead(dx + VL * i, vload(dy + VL * i) * vload(a + VL * i)
+                     + ((vload(x + VL * i) - vload(mean + VL * i)) * vload(b + VL * i)
+                        + vload(d + VL * i)))
+    for i in range(n // VL * VL, n):
         dx[i] = dy[i] * a[i] + ((x[i] - mean[i]) * b[i] + d[i])
 
 

@@ -42,25 +42,49 @@ cdef void channel_products(const real_t *dy, const real_t *x, const norm_t *s, i
             i += length
 
 
-cdef void add_products(real_t *sum, real_t *product, const real_t *dy, const real_t *x,
-                       const real_t *mean, index_t n) noexcept nogil:
-    cdef index_t j
-    for j in range(n):
-        sum[j] = sum[j] + dy[j]
-        product[j] = product[j] + dy[j] * (x[j] - mean[j])
+cdef inline void block_products(const real_t *dy, const real_t *x, index_t rows, index_t n,
+                                const real_t *mean, real_t *sum, real_t *product) noexcept nogil:
+    """Sums of dy and of dy (x - mean) for two vectors of columns over rows that lie n apart."""
+    cdef vec_t a = vzero(), b = vzero(), c = vzero(), d = vzero(), u, v
+    cdef vec_t m = vload(mean), p = vload(mean + VL)
+    cdef index_t r
+    for r in range(rows):
+        prefetch_ahead(dy + r * n)
+        prefetch_ahead(x + r * n)
+        u = vload(dy + r * n)
+        v = vload(dy + r * n + VL)
+        a = a + u
+        b = b + v
+        c = c + u * (vload(x + r * n) - m)
+        d = d + v * (vload(x + r * n + VL) - p)
+    vstore(sum, a)
+    vstore(sum + VL, b)
+    vstore(product, c)
+    vstore(product + VL, d)
+
+
+cdef void chunk_products(const real_t *dy, const real_t *x, index_t rows, index_t n,
+                         const real_t *mean, real_t *sum, real_t *product) noexcept nogil:
+    cdef index_t j = 0, r
+    while j + 2 * VL <= n:
+        block_products(dy + j, x + j, rows, n, mean + j, sum + j, product + j)
+        j += 2 * VL
+    for j in range(j, n):
+        sum[j] = product[j] = 0
+        for r in range(rows):
+            sum[j] = sum[j] + dy[r * n + j]
+            product[j] = product[j] + dy[r * n + j] * (x[r * n + j] - mean[j])
 
 
 cdef void part_products(const real_t *dy, const real_t *x, const norm_t *s, index_t part,
                         const real_t *mean, double *sums, real_t *scratch) noexcept nogil:
     """Channels-last: sums has 2 entries a column; scratch: 2 wide rows."""
-    cdef index_t n = s.columns, row = part * s.part_rows, last, end, r, j
+    cdef index_t n = s.columns, row = part * s.part_rows, last, end, j
     memset(sums, 0, 2 * n * sizeof(double))
     last = min_index(row + s.part_rows, s.rows)
     while row < last:
         end = min_index(row + s.chunk_rows, last)
-        memset(scratch, 0, 2 * n * sizeof(real_t))
-        for r in range(row, end):
-            add_products(scratch, scratch + n, dy + r * n, x + r * n, mean, n)
+        chunk_products(dy + row * n, x + row * n, end - row, n, mean, scratch, scratch + n)
         for j in range(n):
             sums[2 * j] += scratch[j]
             sums[2 * j + 1] += scratch[n + j]
