@@ -96,10 +96,11 @@ def cross_entropy(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray loss, int6
                   int n_threads):
     """loss = log(sum of exp(logits) over axis 1) - logits at target."""
     cdef slices_t s = slices_of(logits, pointer(logits), NULL, pointer(loss))
+    s.one_each = True
     s.target = <const int64_t *> cnp.PyArray_DATA(target)
     s.ignore_index = ignore_index
     with nogil:
-        for_slices(cross_entropy_row if s.inner == 1 else cross_entropy_columns, &s, n_threads)
+        for_rows_or_columns(cross_entropy_row, cross_entropy_columns, &s, n_threads)
 
 
 def cross_entropy_backward(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray scale,
@@ -111,43 +112,53 @@ def cross_entropy_backward(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray s
     s.scale = pointer(scale)
     s.scale_step = 0 if cnp.PyArray_NDIM(scale) == 0 else 1
     with nogil:
-        for_slices(cross_entropy_backward_row if s.inner == 1 else cross_entropy_backward_columns,
-                   &s, n_threads)
+        for_rows_or_columns(cross_entropy_backward_row, cross_entropy_backward_columns, &s,
+                            n_threads)
 
 
 # Negative log-likelihood: one element a slice ---------------------------------------------------
 
+cdef void nll_slice(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef index_t i, at
+    for i in range(j, j + lanes):
+        at = o * s.inner + i
+        if s.target[at] == s.ignore_index:
+            s.out[at] = 0
+        else:
+            s.out[at] = -s.a[(o * s.n + s.target[at]) * s.inner + i]
+
+
+cdef void nll_backward_slice(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
+    cdef index_t i, k, at
+    for k in range(s.n if s.inner > 1 else 1):
+        memset(s.out + (o * s.n + k) * s.inner + j, 0,
+               (lanes if s.inner > 1 else s.n) * sizeof(real_t))
+    for i in range(j, j + lanes):
+        at = o * s.inner + i
+        if s.target[at] != s.ignore_index:
+            s.out[(o * s.n + s.target[at]) * s.inner + i] = -s.scale[at * s.scale_step]
+
+
 def nll_loss(cnp.ndarray log_probability, cnp.ndarray target, cnp.ndarray loss,
              int64_t ignore_index, int n_threads):
     """loss = -log_probability at target."""
-    cdef const real_t *x = pointer(log_probability)
-    cdef const int64_t *t = <const int64_t *> cnp.PyArray_DATA(target)
-    cdef real_t *out = pointer(loss)
-    cdef index_t outer = log_probability.shape[0], n = log_probability.shape[1]
-    cdef index_t inner = log_probability.shape[2], o, j
+    cdef slices_t s = slices_of(log_probability, pointer(log_probability), NULL, pointer(loss))
+    s.target = <const int64_t *> cnp.PyArray_DATA(target)
+    s.ignore_index = ignore_index
     with nogil:
-        for o in range(outer):
-            for j in range(inner):
-                if t[o * inner + j] == ignore_index:
-                    out[o * inner + j] = 0
-                else:
-                    out[o * inner + j] = -x[(o * n + t[o * inner + j]) * inner + j]
+        for_slices(nll_slice, &s, n_threads)
 
 
 def nll_loss_backward(cnp.ndarray log_probability, cnp.ndarray target, cnp.ndarray scale,
                       cnp.ndarray dx, int64_t ignore_index, int n_threads):
     """dx = -scale at target, else 0."""
-    cdef const int64_t *t = <const int64_t *> cnp.PyArray_DATA(target)
-    cdef const real_t *dloss = pointer(scale)
-    cdef real_t *out = pointer(dx)
-    cdef index_t outer = dx.shape[0], n = dx.shape[1], inner = dx.shape[2], o, j
-    cdef index_t step = 0 if cnp.PyArray_NDIM(scale) == 0 else 1
+    cdef slices_t s = slices_of(dx, NULL, NULL, pointer(dx))
+    s.target = <const int64_t *> cnp.PyArray_DATA(target)
+    s.ignore_index = ignore_index
+    s.scale = pointer(scale)
+    s.scale_step = 0 if cnp.PyArray_NDIM(scale) == 0 else 1
     with nogil:
-        memset(out, 0, outer * n * inner * sizeof(real_t))
-        for o in range(outer):
-            for j in range(inner):
-                if t[o * inner + j] != ignore_index:
-                    out[(o * n + t[o * inner + j]) * inner + j] = -dloss[(o * inner + j) * step]
+        for_slices(nll_backward_slice, &s, n_threads)
 
 
 # Element-wise losses --------------------------------------------------------------------------
@@ -182,7 +193,7 @@ cdef void bce_with_logits_run(const real_t *x, const real_t *t, const real_t *c,
         other = vload(t + VL * i)
         other = positive_or(v, vsplat(1) - other, other)
         other = vselect(vequal(other, zero), zero, a * other)
-        vstore(loss + VL * i, other + vlog1p(vexp_negative(-a)))
+        vstore_ahead(loss + VL * i, other + vlog1p(vexp_negative(-a)))
 
 
 def bce_with_logits(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_threads):
@@ -194,7 +205,7 @@ cdef void bce_with_logits_backward_run(const real_t *x, const real_t *t, const r
                                        real_t *dx, index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // VL):
-        vstore(dx + VL * i,
+        vstore_ahead(dx + VL * i,
                (vsigmoid(vload(x + VL * i)) - vload(t + VL * i)) * scale_at(scale, i, p))
 
 
@@ -211,7 +222,7 @@ cdef void bce_run(const real_t *x, const real_t *t, const real_t *c, real_t *los
     for i in range(n // VL):
         v = vload(x + VL * i)
         w = vload(t + VL * i)
-        vstore(loss + VL * i, -(w * vmax(vlog(v), least)
+        vstore_ahead(loss + VL * i, -(w * vmax(vlog(v), least)
                                 + (vsplat(1) - w) * vmax(vlog1p(-v), least)))
 
 
@@ -227,7 +238,7 @@ cdef void bce_backward_run(const real_t *x, const real_t *t, const real_t *scale
     for i in range(n // VL):
         v = vload(x + VL * i)
         variance = vmax((vsplat(1) - v) * v, vsplat(1e-12))
-        vstore(dx + VL * i, (v - vload(t + VL * i)) / variance * scale_at(scale, i, p))
+        vstore_ahead(dx + VL * i, (v - vload(t + VL * i)) / variance * scale_at(scale, i, p))
 
 
 def bce_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
@@ -242,7 +253,7 @@ cdef void mse_loss_run(const real_t *x, const real_t *t, const real_t *c, real_t
     cdef index_t i
     for i in range(n // VL):
         d = vload(x + VL * i) - vload(t + VL * i)
-        vstore(loss + VL * i, d * d)
+        vstore_ahead(loss + VL * i, d * d)
 
 
 def mse_loss(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_threads):
@@ -256,7 +267,7 @@ cdef void mse_loss_backward_run(const real_t *x, const real_t *t, const real_t *
     cdef index_t i
     for i in range(n // VL):
         d = vload(x + VL * i) - vload(t + VL * i)
-        vstore(dx + VL * i, (d + d) * scale_at(scale, i, p))
+        vstore_ahead(dx + VL * i, (d + d) * scale_at(scale, i, p))
 
 
 def mse_loss_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
@@ -272,7 +283,7 @@ cdef void smooth_l1_loss_run(const real_t *x, const real_t *t, const real_t *c, 
     cdef index_t i
     for i in range(n // VL):
         d = vabs(vload(x + VL * i) - vload(t + VL * i))
-        vstore(loss + VL * i,
+        vstore_ahead(loss + VL * i,
                vselect(vless(d, vsplat(beta)), d * d * vsplat(below), d - vsplat(half * beta)))
 
 
@@ -290,7 +301,7 @@ cdef void smooth_l1_loss_backward_run(const real_t *x, const real_t *t, const re
         d = vload(x + VL * i) - vload(t + VL * i)
         g = vselect(vless(vabs(d), vsplat(beta)), d * vsplat(below), vcopysign(vsplat(1), d))
         g = vselect(vequal(d, vzero()), vzero(), vselect(vequal(d, d), g, d))
-        vstore(dx + VL * i, g * vload(scale + VL * i))
+        vstore_ahead(dx + VL * i, g * vload(scale + VL * i))
 
 
 def smooth_l1_loss_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,

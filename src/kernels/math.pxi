@@ -234,7 +234,9 @@ cdef inline vec_t normal_tail_looked_up(vec_t a) noexcept nogil:
 
 
 cdef inline vec_t normal_tail(vec_t a, vec_t *density, vec_t *n) noexcept nogil:
-    """The normal distribution at -a over exp(-a^2/2), and that to be scaled by n. 0 <= a < 15 (float64: 40).
+    """The normal distribution at -a over exp(-a^2/2), and that to be scaled by n.
+
+    0 <= a < 15, float64: <= 40.
 
     Where nothing is looked up, the ratio is 1 / (sqrt(2 pi) a + g(a)) with g = p/q falling from 2 to 0. As
     q / (sqrt(2 pi) a q + p) it takes one division, and where a is large, the roundings of q cancel.

@@ -299,7 +299,8 @@ INLINE vec_t vround(vec_t x) { return (x + MAGIC) - MAGIC; }
 INLINE vec_t vpow2(vec_t n) {
     return (vec_t)((bits_vec_t)(n + (MAGIC + (real_t)BIAS)) << MANTISSA);
 }
-/* x * 2^n for whole n (AVX-512: the next whole number below), right where that is inf, denormal or 0; x is near 1, |n| <= 2 (BIAS - 1). */
+/* x * 2^n for whole n (AVX-512: the next whole number below n), right where that is inf, denormal or
+ * 0; x is near 1, |n| <= 2 (BIAS - 1). */
 #ifdef __AVX512F__
 INLINE vec_t vscale(vec_t x, vec_t n) { return X86(scalef)(x, n); }
 #else
