@@ -20,8 +20,9 @@ cdef inline vec_t positive_or(vec_t x, vec_t positive, vec_t negative) noexcept 
 cdef void relu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                    real_t p) noexcept nogil:
     cdef index_t i
+    cdef vec_t zero = vzero()
     for i in range(n // VL):
-        vstore_ahead(y + VL * i, vrelu(vload(x + VL * i)))
+        vstore_ahead(y + VL * i, vmax(vload(x + VL * i), zero))
 
 
 def relu(cnp.ndarray x, cnp.ndarray y, int n_threads):

@@ -136,7 +136,7 @@ INLINE vec_t vmaxnan(vec_t best, vec_t v) {
 INLINE vec_t vmaxnan(vec_t best, vec_t v) { return vselect(v != v, v, vmax(best, v)); }
 #endif
 /* max(x, 0) that lets NaN through. */
-INLINE vec_t vrelu(vec_t x) { return vmax(x, vzero()); }
+INLINE vec_t vrelu(vec_t x) { return vselect_less(x, vzero(), vzero(), x); }
 INLINE real_t relu1(real_t x) { return x < 0 ? 0 : x; }
 INLINE real_t sqrt1(real_t x) { return DOUBLE_REAL ? (real_t)sqrt(x) : (real_t)sqrtf((float)x); }
 /* Integers beside the lanes. */
