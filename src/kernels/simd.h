@@ -310,8 +310,8 @@ INLINE vec_t vscale(vec_t x, vec_t n) {
 }
 #endif
 /* Quotients without the divider, which takes 16 cycles a vector (Sapphire Rapids): an approximate
- * reciprocal, sharpened by the quotient's own residual. LOOKUP: polynomials whose coefficients are
- * permuted out of two registers each, tables.h. */
+ * reciprocal, sharpened by the quotient's own residual. LOOKUP: there are polynomials whose
+ * coefficients are permuted out of two registers each, tables.h. */
 #ifdef __AVX512F__
 #define RECIPROCAL 1
 INLINE vec_t vreciprocal(vec_t b) {
@@ -328,9 +328,9 @@ INLINE vec_t vquotient(vec_t a, vec_t b) {
     vec_t r = vreciprocal(b), q = a * r;
     return q + (a - q * b) * r;
 }
-/* a b - product, exactly, where product is a b rounded. */
-#if defined(__AVX512F__)
+#ifdef __AVX512F__
 #define LOOKUP (!DOUBLE_REAL)
+/* a b - product, exactly, where product is a b rounded. */
 INLINE vec_t vproduct_rest(vec_t a, vec_t b, vec_t product) { return X86(fmsub)(a, b, product); }
 /* 2^(i/16), i the last four bits of u: of a multiple of 1/16 to which SIXTEENTHS was added. */
 #define SIXTEENTHS 786432.0
