@@ -1,5 +1,5 @@
 # im2col and col2im as operations of their own, for people who want the matrix. The convolutions
-# never build it: they read it through the fill functions of conv.pxi.
+# never build it: they read it through the fill functions of window.pxi.
 #
 #   cols : (N, C taps, pixels), torch's unfold layout; row (c, t, r, s), column (o, p, q)
 

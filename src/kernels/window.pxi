@@ -118,6 +118,21 @@ cdef void window_open(window_t *v, const conv_t *c, index_t pixels, real_t *memo
         v.high[phase] = max_index(v.low[phase], v.high[phase])
 
 
+cdef inline void copy_strided(const real_t *src, index_t step, real_t *dst,
+                              index_t n) noexcept nogil:
+    cdef index_t i = 0
+    if step == 1:
+        copy_run(src, dst, n)
+        return
+    if step == 2:
+        while i + VL < n:  # reads one element past its last: the run's next one
+            vstore(dst + i, veven(vload(src + 2 * i), vload(src + 2 * i + VL)))
+            i += VL
+    while i < n:
+        dst[i] = src[i * step]
+        i += 1
+
+
 cdef void copy_padded_row(const window_t *v, const real_t *row, real_t *out) noexcept nogil:
     """One input row (of one channel, if NCHW); row is NULL outside the image."""
     cdef const axis_t *w = &v.c.axis[2]
