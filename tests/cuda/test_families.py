@@ -25,9 +25,9 @@ from convnet.kernels.cuda import (
     optim,
     pool,
     reduction,
-    registers,
     softmax,
 )
+from convnet.kernels.cuda.intrinsics import vectors
 
 MOST = 700  # elements of a case's largest array
 
@@ -92,7 +92,7 @@ def test_activation(run, monkeypatch, case, memory_format, dtype):
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 17])
 def test_arrays_off_16_bytes(run, monkeypatch, n):
     monkeypatch.setattr(maps, "THREADS", 4)
-    monkeypatch.setattr(registers, "begins_at_vector", lambda a: False)
+    monkeypatch.setattr(vectors, "begins_at_vector", lambda a: False)
     case = next(p.values[0] for p in of("activation", "silu"))
     case = type(case)("silu", str(n), {"x": type(case.args["x"])((n,))})
     run(activation, case, "float32")

@@ -1,44 +1,150 @@
 """The kernels for NVIDIA GPUs: DeviceArrays, validated by ops, go to the file of their family.
 
-Functions and signatures are the reference's; what a family does not have yet is lacking here.
-Importing this imports numba: backend.py does at the first array on a GPU.
+Functions and signatures are the reference's. Importing this imports numba: backend.py does at the
+first array on a GPU.
 """
 
-import importlib
-import importlib.util
 from typing import Any
 
-from convnet.backends.reference import __all__ as _functions
+from convnet.kernels.cuda import depthwise
+from convnet.kernels.cuda.activation import (
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    tanh,
+    tanh_backward,
+)
+from convnet.kernels.cuda.adaptive_pool import (
+    adaptive_avg_pool,
+    adaptive_avg_pool_backward,
+)
+from convnet.kernels.cuda.conv import conv
+from convnet.kernels.cuda.conv_input_grad import conv_input_grad
+from convnet.kernels.cuda.conv_weight_grad import conv_weight_grad
+from convnet.kernels.cuda.dropout import (
+    dropout,
+    dropout_backward,
+)
+from convnet.kernels.cuda.gemm import (
+    gemm,
+    sum_rows,
+)
+from convnet.kernels.cuda.im2col import (
+    col2im,
+    im2col,
+)
+from convnet.kernels.cuda.interpolate import (
+    interpolate,
+    interpolate_backward,
+)
+from convnet.kernels.cuda.loss import (
+    bce,
+    bce_backward,
+    bce_with_logits,
+    bce_with_logits_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    mse_loss,
+    mse_loss_backward,
+    nll_loss,
+    nll_loss_backward,
+    smooth_l1_loss,
+    smooth_l1_loss_backward,
+    sum_all,
+)
+from convnet.kernels.cuda.norm import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_stats,
+    batch_norm_training,
+)
+from convnet.kernels.cuda.optim import (
+    adagrad,
+    adam,
+    rmsprop,
+    sgd,
+    sum_squares,
+)
+from convnet.kernels.cuda.pool import (
+    avg_pool,
+    avg_pool_backward,
+    max_pool,
+    max_pool_backward,
+)
+from convnet.kernels.cuda.softmax import (
+    log_softmax,
+    log_softmax_backward,
+    softmax,
+    softmax_backward,
+)
 from convnet.shapes import ConvDims
 
-FAMILIES = (
-    "activation",
-    "adaptive_pool",
+__all__ = [
+    "adagrad",
+    "adam",
+    "adaptive_avg_pool",
+    "adaptive_avg_pool_backward",
+    "avg_pool",
+    "avg_pool_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_stats",
+    "batch_norm_training",
+    "bce",
+    "bce_backward",
+    "bce_with_logits",
+    "bce_with_logits_backward",
+    "col2im",
     "conv",
     "conv_input_grad",
     "conv_weight_grad",
-    "depthwise",
+    "cross_entropy",
+    "cross_entropy_backward",
     "dropout",
+    "dropout_backward",
+    "gelu",
+    "gelu_backward",
     "gemm",
     "im2col",
     "interpolate",
-    "loss",
-    "norm",
-    "optim",
-    "pool",
+    "interpolate_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "log_softmax",
+    "log_softmax_backward",
+    "max_pool",
+    "max_pool_backward",
+    "mse_loss",
+    "mse_loss_backward",
+    "nll_loss",
+    "nll_loss_backward",
+    "relu",
+    "relu_backward",
+    "rmsprop",
+    "sgd",
+    "sigmoid",
+    "sigmoid_backward",
+    "silu",
+    "silu_backward",
+    "smooth_l1_loss",
+    "smooth_l1_loss_backward",
     "softmax",
-)
-
-for _family in FAMILIES:
-    if importlib.util.find_spec(f"convnet.kernels.cuda.{_family}") is not None:
-        _module = importlib.import_module(f"convnet.kernels.cuda.{_family}")
-        for _name in _functions:
-            if getattr(vars(_module).get(_name), "__module__", "") == _module.__name__:
-                globals().setdefault(_name, vars(_module)[_name])
+    "softmax_backward",
+    "sum_all",
+    "sum_rows",
+    "sum_squares",
+    "tanh",
+    "tanh_backward",
+]
 
 
 def conv_algorithm(dims: ConvDims, channels_last: bool, gradient: str | None, dtype: Any) -> str:
     """Which kernels a convolution runs on; neither format, gradient nor type changes that."""
-    from convnet.kernels.cuda import depthwise
-
     return "depthwise" if depthwise.suits(dims) else "implicit_gemm"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from convnet.kernels.cuda import maps
+from convnet.kernels.cuda.intrinsics import LANES
 from convnet.kernels.cuda.launch import Kernel
 from convnet.kernels.cuda.normal import density, tail_double, tail_single
-from convnet.kernels.cuda.registers import LANES
 from convnet.kernels.cuda.scalar import clamp, exp, inline, logistic
 from convnet.kernels.cuda.scalar import tanh as tanh_of
 

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda import pool
-from convnet.kernels.cuda.intrinsics import WARP, lane_xor, load_registers, store_registers
+from convnet.kernels.cuda.intrinsics import (
+    LANES,
+    WARP,
+    lane_xor,
+    lanes_of,
+    load_registers,
+    store_registers,
+)
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
 from convnet.kernels.cuda.pool import (
     TOGETHER,
@@ -24,7 +31,6 @@ from convnet.kernels.cuda.pool import (
     run_pixels,
     run_planes,
 )
-from convnet.kernels.cuda.registers import LANES, lanes_of
 from convnet.kernels.cuda.scalar import inline
 from convnet.kernels.cuda.softmax import join_sum
 from numba import cuda

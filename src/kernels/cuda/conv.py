@@ -14,10 +14,9 @@ from convnet.kernels.cuda.engine import (
     ALONG_LINE,
     VECTORS,
     Tile,
-    begins_at_vector,
     takes_vectors,
 )
-from convnet.kernels.cuda.intrinsics import VECTOR
+from convnet.kernels.cuda.intrinsics import VECTOR, begins_at_vector
 from convnet.kernels.cuda.launch import Kernel, flat, launch
 from convnet.kernels.cuda.windows import SIZES, make_windows
 from convnet.shapes import ConvDims

@@ -26,7 +26,6 @@ from convnet.kernels.cuda.engine import (
     PAD,
     VECTORS,
     Tile,
-    begins_at_vector,
     my_place,
     my_share,
     place,
@@ -42,6 +41,7 @@ from convnet.kernels.cuda.gemm import (
 )
 from convnet.kernels.cuda.intrinsics import (
     VECTOR,
+    begins_at_vector,
     clear_sums,
     copy_async,
     copy_commit,

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import load_registers, store_registers
+from convnet.kernels.cuda.intrinsics import LANES, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.launch import (
     SIMULATED,
     Kernel,
@@ -25,7 +25,6 @@ from convnet.kernels.cuda.launch import (
     launch,
     multiprocessors,
 )
-from convnet.kernels.cuda.registers import LANES, lanes_of
 from convnet.kernels.cuda.scalar import inline
 from numba import cuda
 

@@ -49,11 +49,6 @@ def inlined(function: Callable[..., Any]) -> Any:
     return function if SIMULATED else cuda.jit(device=True, inline="always")(function)
 
 
-def begins_at_vector(a: Any) -> bool:
-    """Whether an array may be read and written 16 bytes at a time from its first element on."""
-    return SIMULATED or a.ptr % 16 == 0
-
-
 class Tile(NamedTuple):
     """What a block computes, and what each of its threads does."""
 

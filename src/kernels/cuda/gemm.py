@@ -20,7 +20,6 @@ from convnet.kernels.cuda.engine import (
     PAD,
     VECTORS,
     Tile,
-    begins_at_vector,
     copy_matrix,
     my_place,
     my_share,
@@ -30,6 +29,7 @@ from convnet.kernels.cuda.engine import (
 )
 from convnet.kernels.cuda.intrinsics import (
     VECTOR,
+    begins_at_vector,
     clear_sums,
     copy_commit,
     copy_wait,

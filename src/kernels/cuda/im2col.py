@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda import pool
+from convnet.kernels.cuda.intrinsics import LANES
 from convnet.kernels.cuda.launch import Kernel, kernel
 from convnet.kernels.cuda.pool import TOGETHER, inside, run_planes
-from convnet.kernels.cuda.registers import LANES
 from convnet.shapes import ConvDims
 from numba import cuda
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda import pool
-from convnet.kernels.cuda.intrinsics import WARP, load_registers, store_registers
+from convnet.kernels.cuda.intrinsics import LANES, WARP, load_registers, store_registers
 from convnet.kernels.cuda.launch import Kernel, kernel
 from convnet.kernels.cuda.pool import run_pixels, run_planes
-from convnet.kernels.cuda.registers import LANES
 from convnet.kernels.cuda.scalar import inline
 from numba import cuda
 

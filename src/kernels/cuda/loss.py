@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda import maps
-from convnet.kernels.cuda.intrinsics import WARP
+from convnet.kernels.cuda.intrinsics import LANES, WARP
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
 from convnet.kernels.cuda.reduction import programs_of_sum, sum_array
-from convnet.kernels.cuda.registers import LANES
 from convnet.kernels.cuda.scalar import exp, inline, larger, log, log1p, logistic
 from convnet.kernels.cuda.softmax import (
     BLOCKS,

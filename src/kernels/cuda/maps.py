@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import load_registers, store_registers
+from convnet.kernels.cuda.intrinsics import LANES, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.launch import (
     SIMULATED,
     Kernel,
@@ -24,7 +24,6 @@ from convnet.kernels.cuda.launch import (
     launch,
     multiprocessors,
 )
-from convnet.kernels.cuda.registers import LANES, lanes_of
 from numba import cuda
 
 THREADS = 8 if SIMULATED else 256

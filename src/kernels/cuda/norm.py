@@ -20,7 +20,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import WARP, load_registers, store_registers, warp_sum
+from convnet.kernels.cuda.intrinsics import (
+    LANES,
+    WARP,
+    lanes_of,
+    load_registers,
+    store_registers,
+    warp_sum,
+)
 from convnet.kernels.cuda.launch import (
     SIMULATED,
     Kernel,
@@ -32,7 +39,6 @@ from convnet.kernels.cuda.launch import (
     scratch,
 )
 from convnet.kernels.cuda.reduction import block_sum
-from convnet.kernels.cuda.registers import LANES, lanes_of
 from convnet.kernels.cuda.scalar import inline, sqrt
 from convnet.kernels.cuda.softmax import join_sum
 from numba import cuda

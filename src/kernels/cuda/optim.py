@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import load_registers, store_registers
+from convnet.kernels.cuda.intrinsics import LANES, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.launch import (
     SIMULATED,
     Kernel,
@@ -25,7 +25,6 @@ from convnet.kernels.cuda.launch import (
     multiprocessors,
 )
 from convnet.kernels.cuda.reduction import programs_of_sum, sum_array
-from convnet.kernels.cuda.registers import LANES, lanes_of
 from convnet.kernels.cuda.scalar import inline, sqrt
 from numba import cuda
 

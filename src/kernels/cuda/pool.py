@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import WARP, load_registers, store_registers
+from convnet.kernels.cuda.intrinsics import LANES, WARP, lanes_of, load_registers, store_registers
 from convnet.kernels.cuda.launch import (
     SIMULATED,
     Kernel,
@@ -29,7 +29,6 @@ from convnet.kernels.cuda.launch import (
     launch,
     multiprocessors,
 )
-from convnet.kernels.cuda.registers import LANES, lanes_of
 from convnet.kernels.cuda.scalar import inline
 from convnet.shapes import PoolDims
 from numba import cuda

@@ -12,9 +12,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import WARP, load_registers, warp_max, warp_sum
+from convnet.kernels.cuda.intrinsics import (
+    LANES,
+    WARP,
+    lanes_of,
+    load_registers,
+    warp_max,
+    warp_sum,
+)
 from convnet.kernels.cuda.launch import SIMULATED, Kernel, flat, grid_for, kernel, launch, scratch
-from convnet.kernels.cuda.registers import LANES, lanes_of
 from convnet.kernels.cuda.scalar import inline
 from numba import cuda
 

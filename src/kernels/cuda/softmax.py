@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda.intrinsics import (
+    LANES,
     WARP,
+    lanes_of,
     load_registers,
     store_registers,
     warp_max,
@@ -36,7 +38,6 @@ from convnet.kernels.cuda.launch import (
     multiprocessors,
 )
 from convnet.kernels.cuda.reduction import barrier, block_max, block_sum
-from convnet.kernels.cuda.registers import LANES, lanes_of
 from convnet.kernels.cuda.scalar import exp, inline, larger, log
 from numba import cuda
 

@@ -1,17 +1,17 @@
 """How wide the loads and stores of arrays may be.
 
-Kernels hold 16-byte pieces of arrays in local arrays of LANES elements (load_registers of
-intrinsics.py). The same source with 1 in the place of LANES serves arrays that begin anywhere and
-rows that are no multiple of 16 bytes.
+Kernels hold 16-byte pieces of arrays in local arrays of LANES elements (load_registers). The same
+source with 1 in the place of LANES serves arrays that begin anywhere and rows that are no multiple
+of 16 bytes.
 """
 
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import VECTOR
 from convnet.kernels.cuda.launch import SIMULATED
 
-LANES = {dtype: VECTOR[dtype] for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
+LANES = {np.dtype(np.float32): 4, np.dtype(np.float64): 2}
+VECTOR = {**LANES, np.dtype(np.int32): 4}
 
 
 def lanes_of(dtype: np.dtype, *arrays: Any, multiple_of: int = 0) -> int:
