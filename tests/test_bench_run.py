@@ -64,7 +64,7 @@ def prepare(task, inputs, layout):
     return ours.prepare(task, inputs, layout)
 """,
     "missing": "import there_is_no_such_module",
-    # Every call works as long again, and a third: 1.33 times convnet's time and more.
+    # Every call takes 1.3 times as long.
     "slower": """
 import time
 def prepare(task, inputs, layout):
@@ -72,7 +72,7 @@ def prepare(task, inputs, layout):
     def run():
         start = time.perf_counter()
         y = call()
-        end = time.perf_counter() + 0.4 * (time.perf_counter() - start)
+        end = start + 1.3 * (time.perf_counter() - start)
         while time.perf_counter() < end:
             pass
         return y
@@ -239,7 +239,7 @@ def test_wrong_result_of_convnet_fails_the_run(tmp_path, capsys, peers):
 
 
 def test_planted_slow_down_is_found(tmp_path, capsys, peers):
-    """The same layers with a convnet that is 1.4 times as slow, good standing for the machine."""
+    """The same layers with a convnet that is 1.3 times as slow, good standing for the machine."""
     records = []
     for ours in ("good", "slower"):
         file = tmp_path / f"{ours}.json"
@@ -248,7 +248,7 @@ def test_planted_slow_down_is_found(tmp_path, capsys, peers):
         records.append(file)
     capsys.readouterr()
     a, b = (files.read(file) for file in records)
-    assert statistics.median(c.factor for c in compare.changes(a, b)) > 1.2
+    assert statistics.median(c.factor for c in compare.changes(a, b)) > 1.15
     assert cli.main(["bench", "compare", *map(str, records), "--fail-on-regression"]) == 1
     assert "slower" in capsys.readouterr().out
 

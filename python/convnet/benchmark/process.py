@@ -27,8 +27,8 @@ class Worker:
         self.version, self.layouts = "", ()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, limit: float) -> None:
-        """ImportError where the package is missing; Failure where its process fails."""
+    def spawn(self) -> None:
+        """Let the process begin. It ends with the thread that calls this."""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "convnet.benchmark.worker", self.module],
@@ -38,6 +38,14 @@ class Worker:
             env=_environment(self.peer, self.threads),
         )
         self._pending = b""
+
+    def start(self, limit: float) -> None:
+        """Spawn it, if that is to do, and wait for its imports.
+
+        ImportError where the package is missing; Failure where its process fails.
+        """
+        if not self.alive:
+            self.spawn()
         answer = self.ask(
             "start", limit, threads=self.threads, precision=self.precision, device=self.device
         )

@@ -11,9 +11,11 @@ faster or slower than the next one as long as it lives, is tried several times.
 
 import contextlib
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,24 +119,33 @@ class Run:
         return [m.result(self._quiet[m.threads]) for m in self._open if m.copies]
 
     def _start(self, threads: int, stack: contextlib.ExitStack) -> Team:
-        team = []
-        for peer, module in self.plan.peers.items():
-            worker = Worker(peer, module, threads, self.plan.precision, self.plan.device)
+        """A team's processes, started side by side: most of that time is their imports."""
+        team = [
+            Worker(peer, module, threads, self.plan.precision, self.plan.device)
+            for peer, module in self.plan.peers.items()
+            if peer not in self.missing
+        ]
+        for worker in team:
             stack.callback(worker.close)
-            if peer in self.missing:
-                continue
-            try:
-                worker.start(max(self.plan.limit, _START))
-            except (ImportError, Failure) as error:
-                if peer == OURS:
-                    kind = OSError if isinstance(error, Failure) else NotImplementedError
-                    raise kind(f"{OURS}: {error}") from None
-                self.missing[peer] = str(error)
-                self._say(f"{peer} is left out: {error}")
-                continue
-            self.versions[peer], self.layouts[peer] = worker.version, worker.layouts
-            team.append(worker)
-        return team
+            worker.spawn()
+        limit = max(self.plan.limit, _START)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            started = [pool.submit(worker.start, limit) for worker in team]
+        return [w for w, start in zip(team, started, strict=True) if self._joined(w, start)]
+
+    def _joined(self, worker: Worker, start: Future[None]) -> bool:
+        """Whether it is there; without convnet itself there is no run."""
+        try:
+            start.result()
+        except (ImportError, Failure) as error:
+            if worker.peer == OURS:
+                kind = OSError if isinstance(error, Failure) else NotImplementedError
+                raise kind(f"{OURS}: {error}") from None
+            self.missing[worker.peer] = str(error)
+            self._say(f"{worker.peer} is left out: {error}")
+            return False
+        self.versions[worker.peer], self.layouts[worker.peer] = worker.version, worker.layouts
+        return True
 
     def _measure_limits(self, ours: Worker, threads: int) -> None:
         """Before the first task and after the last one; the better counts."""

@@ -151,7 +151,7 @@ _QUICK = (
     ("gemm", "square_512"),
     ("mnist", "mnist/conv1"),
     ("mnist", "mnist/conv2"),
-    ("vgg16", "conv4_1"),
+    ("vgg16", "conv5_1"),
     ("resnet50", "res3b_3x3"),
     ("resnet50", "res3b_1x1a"),
     ("mobilenet", "v1/dw3"),
