@@ -358,7 +358,9 @@ def search(**how):
     ("call", "exception", "match"),
     [
         (lambda: fit(network(), loader(), scheduler_each="step"), ValueError, "scheduler_each"),
-        (lambda: fit(network(), loader(), epochs=-1), ValueError, "at least 0, got -1"),
+        (lambda: fit(network(), loader(), epochs=-1), ValueError, "epochs: expected at least 0"),
+        (lambda: fit(network(), loader(), epochs=1.5), TypeError, "epochs: expected an integer"),
+        (lambda: fit(network(), loader(), patience="x"), TypeError, "patience: expected an int"),
         (lambda: fit(network(), loader(), monitor="val_loss"), ValueError, "got 'val_loss'"),
         (
             lambda: fit(network(), DataLoader(ONLY)),

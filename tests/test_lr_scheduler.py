@@ -163,12 +163,15 @@ def test_clipping_by_value_and_bad_norms():
     assert max(np.abs(p.grad.data).max() for p in params[:-1]) == 0.5
     params[0].grad.data[0, 0] = np.nan
     before = params[1].grad.data.copy()
-    with pytest.raises(RuntimeError, match="the norm of the gradients is nan"):
+    with pytest.raises(RuntimeError, match="the norm of all tensors together is nan"):
         nn.utils.clip_grad_norm_(params, 1.0, error_if_nonfinite=True)
     np.testing.assert_array_equal(params[1].grad, before)
     with pytest.raises(ValueError, match="norm_type: expected a number above 0"):
         nn.utils.clip_grad_norm_(params, 1.0, 0)
+    with pytest.raises(TypeError, match="max_norm: expected a number, got 'x'"):
+        nn.utils.clip_grad_norm_([], "x")
     assert nn.utils.clip_grad_norm_([], 1.0).item() == 0
+    assert nn.utils.get_total_norm(nn.Tensor(np.float32([3, 4]))).item() == 5
 
 
 SGD = optim.SGD([nn.Parameter(np.ones(2))], lr=1.0)

@@ -78,9 +78,9 @@ def run_backward(root: Node, gradient: np.ndarray, retain_graph: bool) -> None:
 
 def _reachable(root: Node) -> list[Node]:
     """All nodes below root, itself included, in the order in which gradients flow."""
-    found, todo = {root}, [root]
-    while todo:
-        node = todo.pop()
+    found, pending = {root}, [root]
+    while pending:
+        node = pending.pop()
         if node.backward is None:
             raise RuntimeError(
                 "backward: the graph was released by an earlier backward(); "
@@ -89,7 +89,7 @@ def _reachable(root: Node) -> list[Node]:
         for edge in node.edges:
             if type(edge) is Node and edge not in found:
                 found.add(edge)
-                todo.append(edge)
+                pending.append(edge)
     return sorted(found, key=lambda node: node.number, reverse=True)
 
 

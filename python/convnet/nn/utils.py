@@ -11,6 +11,13 @@ from convnet.nn.tensor import Tensor
 from convnet.ops._arrays import dense
 
 
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+
+
 def _gradients(parameters: Any) -> list[Tensor]:
     tensors = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     return [t.grad for t in tensors if t.grad is not None]
@@ -32,22 +39,32 @@ def _norm(grads: list[np.ndarray], norm_type: float) -> float:
     return total ** (1 / norm_type)
 
 
-def get_total_norm(tensors: Iterable[Tensor], norm_type: float = 2.0) -> Tensor:
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
     """(sum of |x|^p over all elements of all tensors)^(1/p), in the type of the first one.
 
     norm_type : p, above 0; math.inf gives the largest |x|
+    error_if_nonfinite : RuntimeError for a norm that is NaN or infinite
+    foreach : accepted for torch's sake, no effect
     """
-    norm_type = float(norm_type)
+    norm_type = _number(norm_type, "norm_type")
     if not norm_type > 0:
         raise ValueError(f"norm_type: expected a number above 0, got {norm_type}")
-    arrays = [t.data for t in tensors]
+    arrays = [t.data for t in ([tensors] if isinstance(tensors, Tensor) else tensors)]
     if not arrays:
         return Tensor.of(np.zeros((), np.float32))
-    return Tensor.of(np.array(_norm(arrays, norm_type), arrays[0].dtype))
+    norm = Tensor.of(np.array(_norm(arrays, norm_type), arrays[0].dtype))
+    if error_if_nonfinite and not math.isfinite(norm.item()):
+        raise RuntimeError(f"the norm of all tensors together is {norm.item()}")
+    return norm
 
 
 def clip_grad_norm_(
-    parameters: Any,
+    parameters: Tensor | Iterable[Tensor],
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
@@ -61,12 +78,10 @@ def clip_grad_norm_(
     error_if_nonfinite : RuntimeError for a norm that is NaN or infinite, before anything changes
     foreach : accepted for torch's sake, no effect
     """
+    max_norm = _number(max_norm, "max_norm")
     grads = _gradients(parameters)
-    norm = get_total_norm(grads, norm_type)
-    value = norm.item()
-    if error_if_nonfinite and not math.isfinite(value):
-        raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {value}")
-    scale = max_norm / (value + 1e-6)
+    norm = get_total_norm(grads, norm_type, error_if_nonfinite)
+    scale = max_norm / (norm.item() + 1e-6)
     if not scale >= 1:
         for g in grads:
             g.data *= g.dtype.type(scale)
@@ -75,6 +90,6 @@ def clip_grad_norm_(
 
 def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = None) -> None:
     """Clip every element of all gradients, in place, to [-clip_value, clip_value]."""
-    clip_value = float(clip_value)
+    clip_value = _number(clip_value, "clip_value")
     for g in _gradients(parameters):
         np.clip(g.data, -clip_value, clip_value, out=g.data)

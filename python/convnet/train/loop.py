@@ -24,6 +24,7 @@ from convnet import nn, optim
 from convnet.data.ahead import ahead
 from convnet.nn.conversion import host
 from convnet.nn.utils import clip_grad_norm_
+from convnet.shapes import integer
 from convnet.train import progress as shows
 from convnet.train.checkpoint import load_checkpoint, save_checkpoint
 from convnet.train.history import History
@@ -141,7 +142,7 @@ def fit(
     A model on a GPU gets its batches there, copied while the step before runs.
 
     optimizer, criterion : Adam with its defaults and CrossEntropyLoss if left out
-    epochs : how many in all, those before a checkpoint counted
+    epochs : how many in all, those before a checkpoint counted; 0 gives an empty History
     validation : a loader to evaluate on after each epoch
     metrics : functions (outputs, targets) -> a batch's mean, by name; if left out, accuracy where
     the criterion is about classes
@@ -165,8 +166,9 @@ def fit(
         raise TypeError(f"model: expected a Module, got {type(model).__name__}")
     if scheduler_each not in ("epoch", "batch"):
         raise ValueError(f'scheduler_each: expected "epoch" or "batch", got {scheduler_each!r}')
-    if epochs < 0 or (patience is not None and patience < 0):
-        raise ValueError(f"epochs, patience: expected at least 0, got {epochs}, {patience}")
+    integer(epochs, "epochs", 0)
+    if patience is not None:
+        integer(patience, "patience", 0)
     optimizer = optimizer if optimizer is not None else optim.Adam(model.parameters())
     criterion = criterion if criterion is not None else nn.CrossEntropyLoss()
     metrics = _metrics_for(criterion, metrics)
