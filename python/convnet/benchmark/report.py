@@ -21,6 +21,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1150px; margin: 2em auto
 table { border-collapse: collapse; font-size: 13px; margin: 1em 0 }
 th, td { padding: 2px 9px; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 th { position: sticky; top: 0; background: #fff }
+td.text:last-child { white-space: normal; min-width: 11em }
 td:first-child, th:first-child, td.text, th.text { text-align: left }
 .slow { color: #c0392b } .fast { color: #1e8449 }
 svg { max-width: 100%; height: auto } summary { cursor: pointer; font-weight: 600 }
