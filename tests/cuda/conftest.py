@@ -4,6 +4,7 @@ tests/test_cuda.py runs them; by hand: NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda.
 variable there is nothing to collect here.
 """
 
+import importlib
 import os
 import sys
 
@@ -24,6 +25,27 @@ def pytest_collection_modifyitems(items):
 
 
 OWN_TILES = ("test_gemm", "test_conv", "test_depthwise")
+
+# Blocks and grids so small that small cases cross every edge: a vector and its tail, a block, the
+# grid, a part of a sum. Threads are what the simulator's time goes to.
+SMALL = {
+    "maps": {"THREADS": 4, "BLOCKS": 1},
+    "softmax": {"THREADS": 64, "BLOCKS": 1, "HELD": 32},  # two warps, rows of up to 96 in registers
+    "loss": {"THREADS": 8, "BLOCKS": 1},
+    "reduction": {"THREADS": 64, "PART": 64},
+    "optim": {"THREADS": 4, "BLOCKS": 1},
+    "dropout": {"THREADS": 8, "BLOCKS": 1},
+    "norm": {"THREADS": 64, "PART": 64, "BLOCKS": 1, "ROWS": 2},
+    "pool": {"THREADS": 8, "BLOCKS": 1, "WARP": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    for family, values in SMALL.items():
+        module = importlib.import_module(f"convnet.kernels.cuda.{family}")
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ DTYPES = pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 class Small:
     """The backend's functions by implicit GEMM, with tiles and parts of one's own."""
 
-    def __init__(self, splits=2):
-        self.splits = splits
+    def __init__(self, splits=1, tile=TILE):
+        self.splits, self.tile = splits, tile
 
     def conv(self, x, w, b, y, dims, activation):
         conv.implicit_gemm(x, w, b, y, dims, activation, TILE)
@@ -25,7 +25,7 @@ class Small:
 
     def conv_weight_grad(self, dy, x, dw, db, dims):
         if dw is not None:
-            conv_weight_grad.implicit_gemm(dy, x, dw, dims, TILE, self.splits)
+            conv_weight_grad.implicit_gemm(dy, x, dw, dims, self.tile, self.splits)
         if db is not None:
             conv_weight_grad.bias_grad(dy, db, (2, 2), 1)
 
@@ -109,11 +109,15 @@ def test_bias_and_relu(checked, activation):
             last=(last,) * 3, only="conv")  # fmt: skip
 
 
-def test_parts_of_a_weight_gradient(checked):
-    for splits in (1, 3, 99):
-        for last in (0, 1):
-            run(checked, (3, 4, 3, 4), (8, 4, 2, 2), last=(last,) * 3, only="weight",
-                module=Small(splits))  # fmt: skip
+def test_parts_of_a_weight_gradient(checked, monkeypatch):
+    """24 pixels in parts of 16, in two groups."""
+    module, parts = Small(splits=2, tile=Tile(8, 8, 2, 4, 4, 4)), []
+    scratch = conv_weight_grad.scratch
+    monkeypatch.setattr(conv_weight_grad, "scratch", lambda *a: parts.append(a[1]) or scratch(*a))
+    for last in (0, 1):
+        run(checked, (4, 6, 3, 4), (8, 3, 2, 2), groups=2, last=(last,) * 3, only="weight",
+            bias=False, module=module)  # fmt: skip
+    assert parts == [(2 * 2 * 4 * 12,)] * 2
 
 
 def test_special_values(checked):

@@ -21,15 +21,9 @@ class Direct:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """Strips of 3 rows, blocks of 8 threads: kernels of the same factories."""
+    """Strips of 3 rows, blocks of 8 threads."""
     for name, value in (("STRIP", 3), ("THREADS", 8)):
         monkeypatch.setattr(depthwise, name, value)
-    factories = depthwise.make_depthwise, depthwise.make_gather, depthwise.make_weight_grad
-    for make in factories:
-        make.cache_clear()
-    yield
-    for make in factories:
-        make.cache_clear()
 
 
 def lies(a, last):
@@ -82,6 +76,19 @@ def test_doubles_relu_and_formats_that_differ(checked):
     run(checked, (2, 3, 5, 4), 1, (3, 3), padding=1, dtype=F64, activation="relu")
     run(checked, (2, 3, 5, 4), 2, (3, 3), padding=1, last=(0, 1), activation="relu", bias=False)
     run(checked, (2, 3, 5, 4), 1, (3, 3), padding=1, stride=2, last=(1, 0), bias=False)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_special_values_stay_where_they_are_read(checked, stride):
+    """A thread's window holds NaN while it reads padding: that is 0 all the same."""
+    x = np.random.default_rng(0).standard_normal((1, 2, 7, 4)).astype(F32)
+    x[0, 0, 1, 0], x[0, 1, 0, 1], x[0, 1, 5, 3] = np.nan, np.inf, -np.inf
+    w = np.ones((2, 1, 3, 3), F32)
+    dims = conv_dims(x.shape, w.shape, stride, 1, 1, 2, 2)
+    y = np.empty((1, 2, *dims.out_size), F32)
+    checked(conv).conv(x, w, None, y, dims, None)
+    dx = np.empty_like(x)
+    checked(conv_input_grad).conv_input_grad(y, w, None, dx, dims)
 
 
 def test_the_backend_s_weight_gradient_is_the_same(checked, monkeypatch):

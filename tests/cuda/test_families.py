@@ -1,8 +1,7 @@
 """The cases of `convnet check`, as far as they are small, on the simulator.
 
-Through convnet.ops, with the kernels' blocks and grids made so small that the cases cross every
-edge: a vector and its tail, a block, the grid. Bounds are the specs', against the reference in
-float64.
+Through convnet.ops, with blocks and grids so small (conftest.py) that the cases cross every edge.
+Bounds are the specs', against the reference in float64.
 """
 
 from functools import cache
@@ -20,11 +19,9 @@ from convnet.kernels.cuda import (
     im2col,
     interpolate,
     loss,
-    maps,
     norm,
     optim,
     pool,
-    reduction,
     softmax,
 )
 from convnet.kernels.cuda.intrinsics import vectors
@@ -83,51 +80,31 @@ ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")
 
 @pytest.mark.parametrize(("case", "memory_format"), of("activation", *ACTIVATIONS))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_activation(run, monkeypatch, case, memory_format, dtype):
-    monkeypatch.setattr(maps, "THREADS", 4)
-    monkeypatch.setattr(maps, "BLOCKS", 1)
+def test_activation(run, case, memory_format, dtype):
     run(activation, case, dtype)
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 17])
 def test_arrays_off_16_bytes(run, monkeypatch, n):
-    monkeypatch.setattr(maps, "THREADS", 4)
     monkeypatch.setattr(vectors, "begins_at_vector", lambda a: False)
     case = next(p.values[0] for p in of("activation", "silu"))
     case = type(case)("silu", str(n), {"x": type(case.args["x"])((n,))})
     run(activation, case, "float32")
 
 
-@pytest.fixture
-def small_rows(monkeypatch):
-    """Two warps a block, rows of up to 96 elements in registers, sums of 64 elements a part."""
-    monkeypatch.setattr(softmax, "THREADS", 64)
-    monkeypatch.setattr(softmax, "BLOCKS", 1)
-    monkeypatch.setattr(softmax, "HELD", 32)
-    monkeypatch.setattr(maps, "THREADS", 4)
-    monkeypatch.setattr(maps, "BLOCKS", 1)
-    monkeypatch.setattr(loss, "THREADS", 8)
-    monkeypatch.setattr(loss, "BLOCKS", 1)
-    monkeypatch.setattr(reduction, "THREADS", 64)
-    monkeypatch.setattr(reduction, "PART", 64)
-
-
 @pytest.mark.parametrize(
     ("case", "memory_format", "dtype"), in_turns(of("activation", "softmax", "log_softmax"))
 )
-@pytest.mark.usefixtures("small_rows")
 def test_softmax(run, case, memory_format, dtype):
     run(softmax, case, dtype)
 
 
 @pytest.mark.parametrize(("case", "memory_format", "dtype"), in_turns(cases("loss", most=240)))
-@pytest.mark.usefixtures("small_rows")
 def test_loss(run, case, memory_format, dtype):
     run(loss, case, dtype)
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 1), (2, 5, 3)])
-@pytest.mark.usefixtures("small_rows")
 def test_classes_out_of_range_give_nan(shape):
     """ops cannot look at targets on a GPU without waiting for it."""
     outer, n, inner = shape
@@ -145,11 +122,7 @@ def test_classes_out_of_range_give_nan(shape):
 
 
 @pytest.mark.parametrize(("case", "memory_format", "dtype"), in_turns(cases("optim", most=40)))
-def test_optim(run, monkeypatch, case, memory_format, dtype):
-    monkeypatch.setattr(optim, "THREADS", 4)
-    monkeypatch.setattr(optim, "BLOCKS", 1)
-    monkeypatch.setattr(reduction, "THREADS", 64)
-    monkeypatch.setattr(reduction, "PART", 64)
+def test_optim(run, case, memory_format, dtype):
     run(optim, case, dtype)
 
 
@@ -160,10 +133,8 @@ FORMATS = ("nchw", "channels_last")
     ("case", "memory_format", "dtype"),
     in_turns([p for p in cases("norm", FORMATS) if p.values[0].op.startswith("dropout")]),
 )
-def test_dropout(run, monkeypatch, case, memory_format, dtype):
+def test_dropout(run, case, memory_format, dtype):
     """The mask is the reference's bit for bit: its spec allows nothing else."""
-    monkeypatch.setattr(dropout, "THREADS", 8)
-    monkeypatch.setattr(dropout, "BLOCKS", 1)
     run(dropout, case, dtype, memory_format)
 
 
@@ -173,20 +144,9 @@ def test_dropout(run, monkeypatch, case, memory_format, dtype):
         [p for p in cases("norm", FORMATS, most=900) if p.values[0].op.startswith("batch_norm")]
     )[::3],
 )
-def test_batch_norm(run, monkeypatch, case, memory_format, dtype):
+def test_batch_norm(run, case, memory_format, dtype):
     """Two warps a block, several parts a channel, a grid that wraps."""
-    monkeypatch.setattr(norm, "THREADS", 64)
-    monkeypatch.setattr(norm, "PART", 64)
-    monkeypatch.setattr(norm, "BLOCKS", 1)
-    monkeypatch.setattr(norm, "ROWS", 2)
     run(norm, case, dtype, memory_format)
-
-
-@pytest.fixture
-def small_windows(monkeypatch):
-    monkeypatch.setattr(pool, "THREADS", 8)
-    monkeypatch.setattr(pool, "BLOCKS", 1)
-    monkeypatch.setattr(pool, "WARP", 2)
 
 
 def pools():
@@ -197,7 +157,6 @@ def pools():
 
 @pytest.mark.parametrize(("case", "memory_format"), pools())
 @pytest.mark.parametrize("taps", [0, 27])
-@pytest.mark.usefixtures("small_windows")
 def test_pool(run, monkeypatch, case, memory_format, taps):
     """Windows as constants of the kernel, and as arguments."""
     monkeypatch.setattr(pool, "TAPS", taps)
@@ -213,7 +172,6 @@ ADAPTIVE = [
 
 @pytest.mark.parametrize(("case", "memory_format"), ADAPTIVE[::5])
 @pytest.mark.parametrize("small", [1, 1000])
-@pytest.mark.usefixtures("small_windows")
 def test_adaptive_pool(run, monkeypatch, case, memory_format, small):
     """As many lanes a cell as it has elements, and a thread a cell."""
     monkeypatch.setattr(pool, "THREADS", 8 if small > 1 else 32)
@@ -225,12 +183,10 @@ def test_adaptive_pool(run, monkeypatch, case, memory_format, small):
     ("case", "memory_format"),
     [p for p in cases("conv", FORMATS, most=500) if p.values[0].op in ("im2col", "col2im")],
 )
-@pytest.mark.usefixtures("small_windows")
 def test_im2col(run, case, memory_format):
     run(im2col, case, "float32", memory_format)
 
 
 @pytest.mark.parametrize(("case", "memory_format"), cases("interpolate", FORMATS))
-@pytest.mark.usefixtures("small_windows")
 def test_interpolate(run, case, memory_format):
     run(interpolate, case, "float32", memory_format)

@@ -112,10 +112,10 @@ def test_special_values_reach_their_rows_and_columns_alone(checked):
 
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 def test_a_tile_that_ships(checked, dtype):
-    """One element too many for one tile of 64 x 64, at its true size."""
+    """One row too many for a tile of 64 x 64, at its true size."""
     rng = np.random.default_rng(6)
-    a, b = (rng.standard_normal(s).astype(dtype) for s in ((65, 9), (9, 65)))
-    checked(gemm).gemm(a, b, None, np.empty((65, 65), dtype), 1.0, 0.0, None)
+    a, b = (rng.standard_normal(s).astype(dtype) for s in ((65, 9), (9, 20)))
+    checked(gemm).gemm(a, b, None, np.empty((65, 20), dtype), 1.0, 0.0, None)
 
 
 WARP_TILE = Tile(32, 16, 8, 2, 4, 4)  # 32 threads: one warp

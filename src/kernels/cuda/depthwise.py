@@ -54,13 +54,13 @@ def suits(dims: ConvDims) -> bool:
 
 
 @inlined
-def read_rows(x, window, first, rows, columns, at, place, column, sizes):
+def read_rows(x, window, first, rows, columns, at, place, column, sizes, zero):
     """Rows first, ..., rows of a window: those of its R that are new."""
     for r in range(first, rows):
         h = place + r * int32(sizes[13])
         for s in range(columns):
             w = column + s * int32(sizes[14])
-            value = window[0] - window[0]
+            value = zero
             if inside(h, int32(sizes[7])) & inside(w, int32(sizes[8])):
                 value = x[at + h * sizes[17] + w * sizes[18]]
             window[r * columns + s] = value
@@ -83,7 +83,9 @@ def find(t, sizes):
 
 
 @functools.cache
-def make_depthwise(dtype: np.dtype, rows: int, columns: int, fresh: int) -> Kernel:
+def make_depthwise(
+    dtype: np.dtype, rows: int, columns: int, fresh: int, strip: int, threads: int
+) -> Kernel:
     """x, w, b, y, SIZES: a kernel of rows x columns, `fresh` rows new from output to output."""
     zero = dtype.type(0)
     taps, kept = rows * columns, rows - fresh
@@ -92,7 +94,7 @@ def make_depthwise(dtype: np.dtype, rows: int, columns: int, fresh: int) -> Kern
     @kernel(
         f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], {dtype}[::1], "
         f"UniTuple(int64, {len(SIZES)}))",
-        max_threads=THREADS,
+        max_threads=threads,
     )
     def depthwise(x, w, b, y, sizes):
         window = cuda.local.array(taps, dtype)
@@ -100,7 +102,7 @@ def make_depthwise(dtype: np.dtype, rows: int, columns: int, fresh: int) -> Kern
         t = int32(cuda.grid(1))
         height = int32(sizes[4])
         if t < sizes[0] * sizes[1] * sizes[3] * sizes[5]:
-            n, k, strip, q = find(t, sizes)
+            n, k, down, q = find(t, sizes)
             for i in range(taps):
                 window[i] = zero
                 weights[i] = w[k * taps + (taps - 1 - i if sizes[23] != 0 else i)]
@@ -109,12 +111,12 @@ def make_depthwise(dtype: np.dtype, rows: int, columns: int, fresh: int) -> Kern
             x_at = n * sizes[15] + c * sizes[16]
             y_at = n * sizes[19] + k * sizes[20] + q * sizes[22]
             column = int32(q * sizes[10] + sizes[12])
-            p = int32(strip * STRIP)
-            last = min(p + STRIP, height)
+            p = int32(down * strip)
+            last = min(p + strip, height)
             place = int32(p * sizes[9] + sizes[11])
-            read_rows(x, window, 0, kept, columns, x_at, place, column, sizes)
+            read_rows(x, window, 0, kept, columns, x_at, place, column, sizes, zero)
             while p < last:
-                read_rows(x, window, kept, rows, columns, x_at, place, column, sizes)
+                read_rows(x, window, kept, rows, columns, x_at, place, column, sizes, zero)
                 total = bias
                 for i in range(taps):
                     total += window[i] * weights[i]
@@ -128,7 +130,7 @@ def make_depthwise(dtype: np.dtype, rows: int, columns: int, fresh: int) -> Kern
 
 
 @functools.cache
-def make_gather(dtype: np.dtype) -> Kernel:
+def make_gather(dtype: np.dtype, threads: int) -> Kernel:
     """dy, w, b, dx, SIZES (the result is dx, x is dy; steps are strides, starts padding), (taps
     along rows and columns, which of them apart meet an input, -dilation mod stride)."""
     zero = dtype.type(0)
@@ -136,7 +138,7 @@ def make_gather(dtype: np.dtype) -> Kernel:
     @kernel(
         f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], {dtype}[::1], "
         f"UniTuple(int64, {len(SIZES)}), UniTuple(int64, 6))",
-        max_threads=THREADS,
+        max_threads=threads,
     )
     def gather(dy, w, b, dx, sizes, kernel_size):
         t = int32(cuda.grid(1))
@@ -178,7 +180,7 @@ def make_gather(dtype: np.dtype) -> Kernel:
 
 @functools.cache
 def make_weight_grad(
-    dtype: np.dtype, rows: int, columns: int, fresh: int, threads: int, across: int
+    dtype: np.dtype, rows: int, columns: int, fresh: int, strip: int, threads: int, across: int
 ) -> Kernel:
     """dy, x, parts, SIZES of the forward convolution, (strips of a part): R x S sums a filter.
 
@@ -192,6 +194,7 @@ def make_weight_grad(
     @kernel(
         f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], UniTuple(int64, {len(SIZES)}), int64)",
         max_threads=threads,
+        min_blocks=1 if taps * dtype.itemsize > 100 else None,  # 5x5 of doubles would spill
     )
     def depthwise_weight_grad(dy, x, parts, sizes, part):
         shared = shared_array(threads, dtype)
@@ -211,15 +214,15 @@ def make_weight_grad(
                 rest = quotient(t, width)
                 q = int32(t - rest * width)
                 n = quotient(rest, strips)
-                p = int32((rest - n * strips) * STRIP)
+                p = int32((rest - n * strips) * strip)
                 x_at = n * sizes[15] + c * sizes[16]
                 y_at = n * sizes[19] + k * sizes[20] + q * sizes[22]
                 column = int32(q * sizes[10] + sizes[12])
-                last = int32(min(p + STRIP, sizes[4]))
+                last = int32(min(p + strip, sizes[4]))
                 place = int32(p * sizes[9] + sizes[11])
-                read_rows(x, window, 0, kept, columns, x_at, place, column, sizes)
+                read_rows(x, window, 0, kept, columns, x_at, place, column, sizes, zero)
                 while p < last:
-                    read_rows(x, window, kept, rows, columns, x_at, place, column, sizes)
+                    read_rows(x, window, kept, rows, columns, x_at, place, column, sizes, zero)
                     factor = dy[y_at + p * sizes[21]]
                     for i in range(taps):
                         sums[i] += window[i] * factor
@@ -287,7 +290,7 @@ def forward(x: Any, w: Any, b: Any, y: Any, dims: ConvDims, activation: str | No
         bias=b is not None,
         relu=activation is not None,
     )
-    run = make_depthwise(x.dtype, *taps, _fresh(taps[0], step[0], tap[0]))
+    run = make_depthwise(x.dtype, *taps, _fresh(taps[0], step[0], tap[0]), STRIP, THREADS)
     _run(run, sizes, (x, w, w if b is None else b, y))
 
 
@@ -303,7 +306,8 @@ def input_grad(dy: Any, w: Any, b: Any, dx: Any, dims: ConvDims) -> None:
             flip=1,
             bias=bias,
         )
-        _run(make_depthwise(dy.dtype, *taps, _fresh(taps[0], 1, tap[0])), sizes, arrays)
+        fresh = _fresh(taps[0], 1, tap[0])
+        _run(make_depthwise(dy.dtype, *taps, fresh, STRIP, THREADS), sizes, arrays)
     else:
         apart = tuple(s // gcd(s, t) for s, t in zip(step, tap, strict=True))
         sizes = _sizes(
@@ -312,7 +316,7 @@ def input_grad(dy: Any, w: Any, b: Any, dx: Any, dims: ConvDims) -> None:
             bias=bias,
         )
         back = (-t % s for s, t in zip(step, tap, strict=True))
-        _run(make_gather(dy.dtype), sizes, arrays, (*taps, *apart, *back))
+        _run(make_gather(dy.dtype, THREADS), sizes, arrays, (*taps, *apart, *back))
 
 
 def weight_grad(
@@ -330,7 +334,7 @@ def weight_grad(
     part = -(-strips // parts)
     parts = -(-strips // part)
     fresh = _fresh(taps[0], step[0], tap[0])
-    run = make_weight_grad(x.dtype, *taps, fresh, threads, across)
+    run = make_weight_grad(x.dtype, *taps, fresh, STRIP, threads, across)
     to = dw if parts == 1 else scratch(dw, (parts, filters * prod(taps)))
     launch(run, (blocks, parts), threads, flat(dy), flat(x), flat(to), sizes, part)
     if parts > 1:
@@ -341,7 +345,7 @@ def programs() -> Iterator[Kernel]:
     """3x3 with strides 1 and 2, and 5x5."""
     for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         for rows, fresh in ((3, 1), (3, 2), (5, 1)):
-            yield make_depthwise(dtype, rows, rows, fresh)
-            yield make_weight_grad(dtype, rows, rows, fresh, THREADS, 32)
-        yield make_weight_grad(dtype, 3, 3, 1, THREADS, 1)
-        yield make_gather(dtype)
+            yield make_depthwise(dtype, rows, rows, fresh, STRIP, THREADS)
+            yield make_weight_grad(dtype, rows, rows, fresh, STRIP, THREADS, 32)
+        yield make_weight_grad(dtype, 3, 3, 1, STRIP, THREADS, 1)
+        yield make_gather(dtype, THREADS)

@@ -1,12 +1,11 @@
 """What the compiler makes of every kernel for a GPU that need not be there: registers and spills.
 
-    python -m convnet.kernels.cuda.report sm_90 [family ...]
+    python -m convnet.kernels.cuda.report sm_80 sm_90 [family ...]
 
 NVVM and nvJitLink of the cuda extra compile; no driver is asked.
 """
 
 import importlib
-import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -50,12 +49,10 @@ class Report:
 
 
 def programs(*families: str) -> Iterator[tuple[str, Kernel]]:
-    """(family, kernel) of every kernel that the families ship; without names, of all that exist."""
+    """(family, kernel) of every kernel that the families ship; without names, of all."""
     for family in families or FAMILIES:
-        name = f"convnet.kernels.cuda.{family}"
-        if families or importlib.util.find_spec(name):
-            for kernel in importlib.import_module(name).programs():
-                yield family, kernel
+        for kernel in importlib.import_module(f"convnet.kernels.cuda.{family}").programs():
+            yield family, kernel
 
 
 @contextmanager
@@ -66,11 +63,14 @@ def _pretend(capability: tuple[int, int]) -> Iterator[None]:
         yield
 
 
-def compile(kernel: Kernel, arch: str) -> tuple[bytes, Report]:
-    """The machine code of a kernel for "sm_80" or the like, and the compiler's report on it."""
+def compile(kernel: Kernel, *archs: str) -> list[tuple[bytes, Report]]:
+    """The machine code of a kernel for "sm_80" and the like, and the compiler's report on it.
+
+    Numba goes over the kernel once, for the lowest of them: no kernel asks what it is compiled for.
+    """
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
-    capability = int(arch[3:-1]), int(arch[-1])
+    capability = min((int(arch[3:-1]), int(arch[-1])) for arch in archs)
     with _pretend(capability):
         code, _ = cuda.compile(
             kernel.function,
@@ -82,15 +82,18 @@ def compile(kernel: Kernel, arch: str) -> tuple[bytes, Report]:
             launch_bounds=kernel.launch_bounds,
             **_compile_options(kernel.options),
         )
-    options = LinkerOptions(
-        arch=arch,
-        link_time_optimization=True,
-        ptxas_options="-v",
-        verbose=True,
-    )
-    linker = Linker(ObjectCode.from_ltoir(code, name=kernel.name), options=options)
-    machine_code = linker.link("cubin").code
-    return machine_code, _read(linker.get_info_log())
+    results = []
+    for arch in archs:
+        options = LinkerOptions(
+            arch=arch,
+            link_time_optimization=True,
+            ptxas_options="-v",
+            verbose=True,
+        )
+        linker = Linker(ObjectCode.from_ltoir(code, name=kernel.name), options=options)
+        machine_code = linker.link("cubin").code
+        results.append((machine_code, _read(linker.get_info_log())))
+    return results
 
 
 def _compile_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -113,14 +116,20 @@ def _read(log: str) -> Report:
     )
 
 
-def main(arch: str = "sm_90", *families: str) -> None:
-    print("| kernel | types | threads | registers | spilled | stack | shared |")
-    print("|---|---|---|---|---|---|---|")
+def main(*words: str) -> None:
+    archs = [w for w in words if w.startswith("sm_")] or ["sm_90"]
+    families = [w for w in words if w not in archs]
+    print(
+        f"| kernel | types | threads | {' | '.join(archs)} registers | spilled | stack | shared |"
+    )
+    print("|" + "---|" * (len(archs) + 6))
     for family, kernel in programs(*families):
-        _, r = compile(kernel, arch)
+        reports = [r for _, r in compile(kernel, *archs)]
         cells = f"{family}.{kernel.name}", kernel.signature, kernel.max_threads or ""
-        shared = r.shared + kernel.shared
-        print("|", " | ".join(map(str, (*cells, r.registers, r.spilled, r.stack, shared))), "|")
+        spilled, stack = max(r.spilled for r in reports), max(r.stack for r in reports)
+        shared = reports[0].shared + kernel.shared
+        registers = (r.registers for r in reports)
+        print("|", " | ".join(map(str, (*cells, *registers, spilled, stack, shared))), "|")
 
 
 if __name__ == "__main__":
