@@ -1,5 +1,9 @@
 """torch's functions and names on convnet: the same results, and errors that say what to use."""
 
+import importlib
+import inspect
+import pkgutil
+
 import convnet
 import numpy as np
 import pytest
@@ -139,13 +143,20 @@ def test_types_and_devices():
 ABSENT = [
     (lambda: convnet.compile, "module 'convnet' has no attribute 'compile': there is nothing"),
     (lambda: convnet.einsum, "use matmul"),
-    (lambda: convnet.nonsense, "module 'convnet' has no attribute 'nonsense'$"),
+    (lambda: convnet.nonsense, "module 'convnet' has no attribute 'nonsense': for functions that"),
+    (lambda: convnet._nonsense, "module 'convnet' has no attribute '_nonsense'$"),
     (lambda: nn.LSTM, "module 'convnet.nn' has no attribute 'LSTM': it is outside"),
     (lambda: nn.PReLU, "use LeakyReLU"),
     (lambda: nn.functional.pad, r"give padding=\(\(top, bottom\), \(left, right\)\)"),
     (lambda: optim.LBFGS, "use Adam or SGD"),
-    (lambda: nn.Tensor(A).topk, "class 'Tensor' has no attribute 'topk': use numpy"),
-    (lambda: nn.Tensor(A).nonsense, "'nonsense'$"),
+    (lambda: nn.Tensor(A).topk, "class 'Tensor' has no attribute 'topk': .* use numpy"),
+    (lambda: nn.Tensor(A).nonsense, "'nonsense': for what a Tensor lacks use numpy"),
+    (lambda: nn.Linear(2, 2).register_forward_hook, r"class 'Linear' .*: there are no hooks"),
+    (lambda: nn.ReLU().half, "types are float32 and float64"),
+    (lambda: nn.ReLU().weight, "class 'ReLU' has no attribute 'weight'$"),
+    (lambda: optim.lr_scheduler.CyclicLR, "use LambdaLR"),
+    (lambda: convnet.data.default_collate, "use collate"),
+    (lambda: convnet.data.StackDataset, "derive it from Dataset"),
 ]
 
 
@@ -155,11 +166,39 @@ def test_what_is_absent_says_what_to_use(get, match):
         get()
 
 
+def public(module, kind):
+    return [n for n, v in inspect.getmembers(module, kind) if n[0] != "_" and n != "T_destination"]
+
+
+@pytest.mark.parametrize("place", ["nn", "nn.functional", "optim", "optim.lr_scheduler"])
+def test_every_name_of_torch_is_here_or_says_what_to_use(place):
+    pytest.importorskip("torch")
+    theirs = pkgutil.resolve_name(f"torch.{place}")
+    ours = importlib.import_module(f"convnet.{place}")
+    names = public(theirs, inspect.isfunction if place == "nn.functional" else inspect.isclass)
+    own = [n for n in names if getattr(theirs, n).__module__.startswith("torch.")]
+    assert len(own) > 8
+    for name in own:
+        if not hasattr(ours, name):
+            with pytest.raises(AttributeError, match=f"'{name}': "):
+                getattr(ours, name)
+
+
+@pytest.mark.parametrize("name", ["nn.Module", "Tensor"])
+def test_every_method_of_torch_is_here_or_says_what_to_use(name):
+    pytest.importorskip("torch")
+    ours = {"nn.Module": nn.ReLU(), "Tensor": nn.Tensor(A)}[name]
+    for method in public(pkgutil.resolve_name(f"torch.{name}"), callable):
+        if not hasattr(ours, method):
+            with pytest.raises(AttributeError, match=f"'{method}': "):
+                getattr(ours, method)
+
+
 def test_hints_name_nothing_that_is_here():
     from convnet.absent import HINTS
 
     here = {"Tensor": nn.Tensor, "convnet.nn": nn, "convnet": convnet, "convnet.optim": optim}
-    here["convnet.nn.functional"] = nn.functional
+    here |= {"convnet.nn.functional": nn.functional, "convnet.data": convnet.data}
     assert set(HINTS) == set(here)
     for where, hints in HINTS.items():
         assert not [name for name in hints if hasattr(here[where], name)]

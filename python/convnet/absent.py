@@ -1,6 +1,11 @@
 """What of torch's surface is not here, and what to use instead: for error messages alone."""
 
+import re
+
 _ELSEWHERE = "it is outside this package's scope"
+_PADDING = "give padding=((top, bottom), (left, right)) to the convolution, or use numpy.pad"
+_WRITE = "write it with the operations of a Tensor in forward(); backward() follows them"
+_HOOKS = "there are no hooks: do it in forward(), or in the training loop"
 _NUMPY = "use numpy on .numpy(); nothing is recorded there"
 
 HINTS: dict[str, dict[str, str]] = {
@@ -27,9 +32,6 @@ HINTS: dict[str, dict[str, str]] = {
         "onnx": _ELSEWHERE,
     },
     "convnet.nn": {
-        "LayerNorm": "use BatchNorm1d, or write it with mean() and var()",
-        "GroupNorm": "use BatchNorm2d, or write it with mean() and var()",
-        "InstanceNorm2d": "use BatchNorm2d, or write it with mean() and var()",
         "ELU": "use LeakyReLU, SiLU or GELU",
         "PReLU": "use LeakyReLU",
         "Softplus": "write it with exp() and log()",
@@ -37,28 +39,23 @@ HINTS: dict[str, dict[str, str]] = {
         "Hardswish": "use SiLU",
         "HuberLoss": "use SmoothL1Loss(beta) * beta",
         "KLDivLoss": "write it with log() and sum()",
-        "AdaptiveMaxPool2d": "use MaxPool2d, or AdaptiveAvgPool2d",
         "MaxUnpool2d": "use Upsample or ConvTranspose2d",
-        "ZeroPad2d": "give padding=((top, bottom), (left, right)) to the convolution",
         "Dropout1d": "use Dropout or Dropout2d",
         "Dropout3d": "use Dropout or Dropout2d",
         "AlphaDropout": "use Dropout",
         "Embedding": "index a Parameter: weight[places]",
-        "RNN": _ELSEWHERE,
-        "LSTM": _ELSEWHERE,
-        "GRU": _ELSEWHERE,
-        "Transformer": _ELSEWHERE,
-        "MultiheadAttention": _ELSEWHERE,
         "DataParallel": "kernels use all threads already",
     },
     "convnet.nn.functional": {
-        "pad": "give padding=((top, bottom), (left, right)) to the convolution, or use numpy.pad",
-        "layer_norm": "use batch_norm, or write it with mean() and var()",
+        "pad": _PADDING,
         "elu": "use leaky_relu, silu or gelu",
         "huber_loss": "use smooth_l1_loss, times beta",
         "unfold": "use convnet.ops.im2col",
         "fold": "use convnet.ops.col2im",
-        "upsample": "use interpolate",
+    },
+    "convnet.data": {
+        "default_collate": "use collate",
+        "get_worker_info": "workers are threads that share the dataset; there is nothing to split",
     },
     "convnet.optim": {
         "LBFGS": "use Adam or SGD with momentum",
@@ -73,8 +70,6 @@ HINTS: dict[str, dict[str, str]] = {
         "half": "types are float32 and float64",
         "register_hook": "read .grad after backward()",
         "retain_grad": "make the tensor a leaf: detach().requires_grad_()",
-        "topk": _NUMPY,
-        "sort": _NUMPY,
         "gather": "index the Tensor: x[arange(n), places]",
         "scatter_": "assign to elements: x[places] = values",
         "bmm": "use matmul: it takes batches",
@@ -83,10 +78,59 @@ HINTS: dict[str, dict[str, str]] = {
 }
 
 
-def missing(where: str, name: str) -> AttributeError:
-    """The error for a name that a module or class lacks."""
-    hint = HINTS.get(where, {}).get(name)
-    kind = "module" if "." in where or where == "convnet" else "class"
+# By the form of a name, where it has no line of its own; the first that fits.
+_PATTERNS: dict[str, dict[str, str]] = {
+    "convnet": {r"(?!_)\w+": f"for functions that are not here {_NUMPY}"},
+    "convnet.nn": {
+        r".*Pad[123]d": _PADDING,
+        r"Lazy.*|Uninitialized.*": "give the sizes; convnet.summary(model, input_size) shows them",
+        r".*(RNN|LSTM|GRU|Transformer|Attention|Embedding).*": _ELSEWHERE,
+        r".*(MaxPool|MaxUnpool|LPPool)\dd": "use MaxPool2d, AvgPool2d or AdaptiveAvgPool2d",
+        r".*Norm\w*|.*Norm": "use BatchNorm1d or BatchNorm2d, or write it with mean() and var()",
+        r"Upsampling.*": "use Upsample",
+        r"Parameter(List|Dict)": "use Parameters as attributes, or ModuleList and ModuleDict",
+        r"[A-Z]\w*": _WRITE,
+    },
+    "convnet.nn.functional": {
+        r".*(rnn|attention|embedding|grouped_mm|scaled_mm).*": _ELSEWHERE,
+        r".*_with_indices|.*(max_pool|max_unpool|lp_pool)\dd": "use max_pool2d or avg_pool2d",
+        r".*_norm|normalize": "use batch_norm, or write it with mean() and var()",
+        r"upsample.*": "use interpolate",
+        r"\w+_": "use the function without _ and assign its result",
+        r"[a-z]\w*": _WRITE,
+    },
+    "convnet.nn.init": {r"[a-z_]+[a-z]": "its name ends in _: it changes the tensor in place"},
+    "convnet.nn.utils": {
+        r"(?!_)\w+": "clip_grad_norm_, clip_grad_value_ and get_total_norm are here"
+    },
+    "convnet.optim": {r"[A-Z]\w*": "use SGD, Adam, AdamW, RMSprop or Adagrad"},
+    "convnet.optim.lr_scheduler": {
+        r"[A-Z]\w*": "use LambdaLR(optimizer, lambda epoch: factor), which writes down any schedule"
+    },
+    "convnet.data": {
+        r".*(Distributed|Pipe).*": _ELSEWHERE,
+        r"[A-Z]\w*": "derive it from Dataset or IterableDataset",
+    },
+    "Module": {
+        r"register_\w*hook": _HOOKS,
+        r"half|bfloat16|type": "types are float32 and float64; convert with .to()",
+        r"[gs]et_\w+": "look in named_parameters(), named_buffers() or named_modules()",
+        r"compile|share_memory|to_empty|ipu|xpu|mtia": "leave it out: it has no meaning here",
+    },
+    "Tensor": {
+        r"\w*[a-z]_": "use the form without _ and assign its result",
+        r"(?!_)\w+": f"for what a Tensor lacks {_NUMPY}",
+    },
+}
+
+
+def missing(where: str, name: str, kind: str = "") -> AttributeError:
+    """The error for a name that a module or class lacks. kind: the class, if it is not `where`."""
+    hint = HINTS.get(where, {}).get(name) or next(
+        (hint for pattern, hint in _PATTERNS.get(where, {}).items() if re.fullmatch(pattern, name)),
+        "",
+    )
+    of = "module" if "." in where or where == "convnet" else "class"
     return AttributeError(
-        f"{kind} {where!r} has no attribute {name!r}" + (f": {hint}" if hint else "")
+        f"{of} {kind or where!r} has no attribute {name!r}" + (f": {hint}" if hint else "")
     )

@@ -1,5 +1,7 @@
 """Data sets, the loader that makes batches of them, readers of files, and batch transforms."""
 
+from typing import Any
+
 from convnet.data import transforms
 from convnet.data.dataset import (
     ConcatDataset,
@@ -44,3 +46,9 @@ __all__ = [
     "read_npz",
     "transforms",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    from convnet.absent import missing
+
+    raise missing("convnet.data", name)

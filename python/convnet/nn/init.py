@@ -197,3 +197,9 @@ def reset_affine(weight: Tensor, bias: Tensor | None) -> None:
     if bias is not None:
         bound = 1 / math.sqrt(_fans(weight)[0])
         uniform_(bias, -bound, bound)
+
+
+def __getattr__(name: str) -> Any:
+    from convnet.absent import missing
+
+    raise missing("convnet.nn.init", name)

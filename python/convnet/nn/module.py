@@ -49,7 +49,9 @@ class Module:
             entries = self.__dict__.get(table)
             if entries is not None and name in entries:
                 return entries[name]
-        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        from convnet.absent import missing
+
+        raise missing("Module", name, type(self).__name__)
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = None

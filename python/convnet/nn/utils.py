@@ -93,3 +93,9 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
     clip_value = _number(clip_value, "clip_value")
     for g in _gradients(parameters):
         np.clip(g.data, -clip_value, clip_value, out=g.data)
+
+
+def __getattr__(name: str) -> Any:
+    from convnet.absent import missing
+
+    raise missing("convnet.nn.utils", name)

@@ -371,3 +371,9 @@ class ReduceLROnPlateau(_Saved):
                     group["lr"] = new
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+def __getattr__(name: str) -> Any:
+    from convnet.absent import missing
+
+    raise missing("convnet.optim.lr_scheduler", name)
