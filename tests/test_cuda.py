@@ -81,18 +81,18 @@ def test_a_launch_gives_the_driver_what_numba_would(monkeypatch):
     flags = SimpleNamespace(span=3, ptr=4096, stream="another", device=0)
 
     @launch.kernel(
-        "void(float32[::1], boolean[::1], int32, int64, float32, float64, UniTuple(int64, 2), "
-        "bool_)",
+        "void(UniTuple(float32[::1], 1), boolean[::1], int32, int64, float32, float64, "
+        "UniTuple(int64, 2), UniTuple(float32, 2), bool_)",
         shared=128,
     )
-    def nothing(a, b, i, n, f, d, shape, flag):
+    def nothing(a, b, i, n, f, d, shape, factors, flag):
         pass
 
-    numbers = (-3, 2**40, 0.5, 0.25, (7, 8), True)
+    numbers = (-3, 2**40, 0.5, 0.25, (7, 8), (0.5, 2.5), True)
     given = []
     monkeypatch.setattr(launch, "_launch", lambda *call: given.append(call))
     monkeypatch.setattr(launch.Kernel, "loaded", lambda self, device: "the kernel")
-    launch.launch(nothing, 6, (32, 2), array, flags, *numbers)
+    launch.launch(nothing, 6, (32, 2), (array,), flags, *numbers)
     stream, config, kernel, *parameters = given[0]
     assert (stream, kernel) == ("its stream", "the kernel")
     assert (config.grid, config.block, config.shmem_size) == ((6, 1, 1), (32, 2, 1), 128)
@@ -104,7 +104,7 @@ def test_a_launch_gives_the_driver_what_numba_would(monkeypatch):
     maker = SimpleNamespace(extensions=())
     maker._prepare_args = lambda *a: _Kernel._prepare_args(maker, *a)
     kinds = [nothing.types[0], *nothing.types[2:]]
-    for type_, value in zip(kinds, (view, *numbers), strict=True):
+    for type_, value in zip(kinds, ((view,), *numbers), strict=True):
         _Kernel._prepare_args(maker, type_, value, 0, [], wanted)
     assert plain(parameters[:7] + parameters[14:]) == plain(wanted)
     assert parameters[7:14] == [0, 0, 3, 1, 4096, 3, 1]

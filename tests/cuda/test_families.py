@@ -9,20 +9,15 @@ from functools import cache
 import numpy as np
 import pytest
 from convnet import backend
+from convnet.backends import cuda
 from convnet.check import families
 from convnet.check.cross import cross_check
 from convnet.check.runner import call
 from convnet.kernels.cuda import (
-    activation,
     adaptive_pool,
-    dropout,
-    im2col,
-    interpolate,
+    cross_entropy,
     loss,
-    norm,
-    optim,
     pool,
-    softmax,
 )
 from convnet.kernels.cuda.intrinsics import vectors
 
@@ -31,10 +26,10 @@ MOST = 700  # elements of a case's largest array
 
 @pytest.fixture
 def run(monkeypatch):
-    """run(module, case, dtype, format): the case through ops, cross-checked."""
+    """run(case, dtype, format): the case through ops, cross-checked."""
 
-    def run(module, case, dtype, memory_format="nchw"):
-        monkeypatch.setitem(backend._modules, "cpu", module)
+    def run(case, dtype, memory_format="nchw"):
+        monkeypatch.setitem(backend._modules, "cpu", cuda)
         with cross_check() as report:
             call(case, case.materialise(np.dtype(dtype), memory_format))
         return report
@@ -81,7 +76,7 @@ ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu")
 @pytest.mark.parametrize(("case", "memory_format"), of("activation", *ACTIVATIONS))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_activation(run, case, memory_format, dtype):
-    run(activation, case, dtype)
+    run(case, dtype)
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 17])
@@ -89,19 +84,19 @@ def test_arrays_off_16_bytes(run, monkeypatch, n):
     monkeypatch.setattr(vectors, "begins_at_vector", lambda a: False)
     case = next(p.values[0] for p in of("activation", "silu"))
     case = type(case)("silu", str(n), {"x": type(case.args["x"])((n,))})
-    run(activation, case, "float32")
+    run(case, "float32")
 
 
 @pytest.mark.parametrize(
     ("case", "memory_format", "dtype"), in_turns(of("activation", "softmax", "log_softmax"))
 )
 def test_softmax(run, case, memory_format, dtype):
-    run(softmax, case, dtype)
+    run(case, dtype)
 
 
 @pytest.mark.parametrize(("case", "memory_format", "dtype"), in_turns(cases("loss", most=240)))
 def test_loss(run, case, memory_format, dtype):
-    run(loss, case, dtype)
+    run(case, dtype)
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 1), (2, 5, 3)])
@@ -113,17 +108,17 @@ def test_classes_out_of_range_give_nan(shape):
     target[0, 0], target[-1, -1] = n, -1
     wrong = (target < 0) | (target >= n)
     one = np.ones((), np.float32)
-    for name in ("cross_entropy", "nll_loss"):
+    for name, family in (("cross_entropy", cross_entropy), ("nll_loss", loss)):
         y, dx = np.empty((outer, inner), np.float32), np.empty_like(x)
-        getattr(loss, name)(x, target, y, -100)
-        getattr(loss, f"{name}_backward")(x, target, one, dx, -100)
+        getattr(family, name)(x, target, y, -100)
+        getattr(family, f"{name}_backward")(x, target, one, dx, -100)
         assert np.array_equal(np.isnan(y), wrong)
         assert np.array_equal(np.isnan(dx), np.broadcast_to(wrong[:, None], shape))
 
 
 @pytest.mark.parametrize(("case", "memory_format", "dtype"), in_turns(cases("optim", most=40)))
 def test_optim(run, case, memory_format, dtype):
-    run(optim, case, dtype)
+    run(case, dtype)
 
 
 FORMATS = ("nchw", "channels_last")
@@ -135,7 +130,7 @@ FORMATS = ("nchw", "channels_last")
 )
 def test_dropout(run, case, memory_format, dtype):
     """The mask is the reference's bit for bit: its spec allows nothing else."""
-    run(dropout, case, dtype, memory_format)
+    run(case, dtype, memory_format)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +141,7 @@ def test_dropout(run, case, memory_format, dtype):
 )
 def test_batch_norm(run, case, memory_format, dtype):
     """Two warps a block, several parts a channel, a grid that wraps."""
-    run(norm, case, dtype, memory_format)
+    run(case, dtype, memory_format)
 
 
 def pools():
@@ -160,7 +155,7 @@ def pools():
 def test_pool(run, monkeypatch, case, memory_format, taps):
     """Windows as constants of the kernel, and as arguments."""
     monkeypatch.setattr(pool, "TAPS", taps)
-    run(pool, case, "float64" if taps else "float32", memory_format)
+    run(case, "float64" if taps else "float32", memory_format)
 
 
 ADAPTIVE = [
@@ -176,7 +171,7 @@ def test_adaptive_pool(run, monkeypatch, case, memory_format, small):
     """As many lanes a cell as it has elements, and a thread a cell."""
     monkeypatch.setattr(pool, "THREADS", 8 if small > 1 else 32)
     monkeypatch.setattr(adaptive_pool, "SMALL", small)
-    run(adaptive_pool, case, "float64" if small > 1 else "float32", memory_format)
+    run(case, "float64" if small > 1 else "float32", memory_format)
 
 
 @pytest.mark.parametrize(
@@ -184,9 +179,9 @@ def test_adaptive_pool(run, monkeypatch, case, memory_format, small):
     [p for p in cases("conv", FORMATS, most=500) if p.values[0].op in ("im2col", "col2im")],
 )
 def test_im2col(run, case, memory_format):
-    run(im2col, case, "float32", memory_format)
+    run(case, "float32", memory_format)
 
 
 @pytest.mark.parametrize(("case", "memory_format"), cases("interpolate", FORMATS))
 def test_interpolate(run, case, memory_format):
-    run(interpolate, case, "float32", memory_format)
+    run(case, "float32", memory_format)

@@ -28,6 +28,10 @@ from convnet.kernels.cuda.adaptive_pool import (
 from convnet.kernels.cuda.conv import conv
 from convnet.kernels.cuda.conv_input_grad import conv_input_grad
 from convnet.kernels.cuda.conv_weight_grad import conv_weight_grad
+from convnet.kernels.cuda.cross_entropy import (
+    cross_entropy,
+    cross_entropy_backward,
+)
 from convnet.kernels.cuda.dropout import (
     dropout,
     dropout_backward,
@@ -49,8 +53,6 @@ from convnet.kernels.cuda.loss import (
     bce_backward,
     bce_with_logits,
     bce_with_logits_backward,
-    cross_entropy,
-    cross_entropy_backward,
     mse_loss,
     mse_loss_backward,
     nll_loss,

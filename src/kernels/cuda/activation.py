@@ -140,43 +140,43 @@ def _gelu_tanh_backward(dy, x, p):
 
 
 def relu(x: Any, y: Any) -> None:
-    maps.unary(_relu, x, y)
+    maps.apply(_relu, (x,), y)
 
 
 def relu_backward(dy: Any, y: Any, dx: Any) -> None:
-    maps.binary(_relu_backward, dy, y, dx)
+    maps.apply(_relu_backward, (dy, y), dx)
 
 
 def leaky_relu(x: Any, y: Any, negative_slope: float) -> None:
-    maps.unary(_leaky_relu, x, y, negative_slope)
+    maps.apply(_leaky_relu, (x,), y, negative_slope)
 
 
 def leaky_relu_backward(dy: Any, x: Any, dx: Any, negative_slope: float) -> None:
-    maps.binary(_leaky_relu_backward, dy, x, dx, negative_slope)
+    maps.apply(_leaky_relu_backward, (dy, x), dx, negative_slope)
 
 
 def sigmoid(x: Any, y: Any) -> None:
-    maps.unary(_sigmoid, x, y)
+    maps.apply(_sigmoid, (x,), y)
 
 
 def sigmoid_backward(dy: Any, y: Any, dx: Any) -> None:
-    maps.binary(_sigmoid_backward, dy, y, dx)
+    maps.apply(_sigmoid_backward, (dy, y), dx)
 
 
 def tanh(x: Any, y: Any) -> None:
-    maps.unary(_tanh, x, y)
+    maps.apply(_tanh, (x,), y)
 
 
 def tanh_backward(dy: Any, y: Any, dx: Any) -> None:
-    maps.binary(_tanh_backward, dy, y, dx)
+    maps.apply(_tanh_backward, (dy, y), dx)
 
 
 def silu(x: Any, y: Any) -> None:
-    maps.unary(_silu, x, y)
+    maps.apply(_silu, (x,), y)
 
 
 def silu_backward(dy: Any, x: Any, dx: Any) -> None:
-    maps.binary(_silu_backward, dy, x, dx)
+    maps.apply(_silu_backward, (dy, x), dx)
 
 
 def _gelu(dtype: Any, approximate: str) -> Any:
@@ -192,11 +192,11 @@ def _gelu_backward(dtype: Any, approximate: str) -> Any:
 
 
 def gelu(x: Any, y: Any, approximate: str) -> None:
-    maps.unary(_gelu(x.dtype, approximate), x, y)
+    maps.apply(_gelu(x.dtype, approximate), (x,), y)
 
 
 def gelu_backward(dy: Any, x: Any, dx: Any, approximate: str) -> None:
-    maps.binary(_gelu_backward(x.dtype, approximate), dy, x, dx)
+    maps.apply(_gelu_backward(x.dtype, approximate), (dy, x), dx)
 
 
 _UNARY = (_relu, _leaky_relu, _sigmoid, _tanh, _silu, _gelu_tanh)
@@ -211,11 +211,9 @@ _BINARY = (
 
 
 def programs() -> Iterator[Kernel]:
-    for dtype in maps.FLOATS:
-        for f in (*_UNARY, _gelu(dtype, "none")):
-            yield maps.make_unary(f, dtype, LANES[dtype], maps.THREADS, maps.UNROLL)
-        for f in (*_BINARY, _gelu_backward(dtype, "none")):
-            yield maps.make_binary(f, dtype, LANES[dtype], maps.THREADS, maps.UNROLL)
+    for dtype in LANES:
+        yield from maps.programs_of((*_UNARY, _gelu(dtype, "none")), dtype, 1)
+        yield from maps.programs_of((*_BINARY, _gelu_backward(dtype, "none")), dtype, 2)
     # One element at a time, where an array begins off 16 bytes: the largest speaks for all.
-    yield maps.make_unary(_gelu_double, maps.FLOATS[1], 1, maps.THREADS, maps.UNROLL)
-    yield maps.make_binary(_gelu_backward_double, maps.FLOATS[1], 1, maps.THREADS, maps.UNROLL)
+    for function, inputs in ((_gelu_double, 1), (_gelu_backward_double, 2)):
+        yield maps.make_map(function, dtype, inputs, None, 1, maps.THREADS, maps.UNROLL)

@@ -14,9 +14,9 @@
 
 A kernel is compiled for the one signature that it names, at its first launch, and cached on disk;
 what the tests compile for GPUs that are not there is what runs. Arguments are 1-D arrays
-(`float32[::1]`, from `flat`), arrays first, then numbers and tuples of integers, which are
-converted to the signature's types, in the simulator too. There is no None: give any array and a
-number that says not to read it.
+(`float32[::1]`, from `flat`) or tuples of them, arrays first, then numbers and tuples of numbers,
+which are converted to the signature's types, in the simulator too. There is no None: give any
+array and a number that says not to read it.
 
 On Numba's simulator (NUMBA_ENABLE_CUDASIM=1) arrays are NumPy's, and options of the compiler mean
 nothing.
@@ -179,6 +179,8 @@ def launch(
     for convert, argument in zip(kernel.convert, arguments, strict=True):
         parameters += convert(argument)
     first = arguments[0]  # kernels take their arrays first
+    if type(first) is tuple:
+        first = first[0]
     config = _config(grid, block, kernel.shared)
     _launch(first.stream, config, kernel.loaded(first.device), *parameters)
 
@@ -214,8 +216,8 @@ def _parameters(type_: Any) -> Callable[[Any], tuple[Any, ...]]:
 
         return array
     if isinstance(type_, types.UniTuple):
-        each = getattr(ctypes, f"c_{type_.dtype}")
-        return lambda values: tuple([each(v) for v in values])
+        each = _parameters(type_.dtype)
+        return lambda values: tuple([p for v in values for p in each(v)])
     name = {"float32": "float", "float64": "double"}.get(str(type_), str(type_))
     scalar = getattr(ctypes, f"c_{name}")
     return lambda value: (scalar(value),)
@@ -230,7 +232,7 @@ def _simulated(type_: Any, argument: Any) -> Any:
     if isinstance(type_, types.Float):
         return np.dtype(type_.name).type(argument)
     if isinstance(type_, types.UniTuple):
-        return tuple(int(v) for v in argument)
+        return tuple(_simulated(type_.dtype, v) for v in argument)
     return int(argument)
 
 

@@ -1,9 +1,7 @@
-"""Losses of each element and their gradients; the sum of an array.
+"""Losses of each element and their gradients, in one pass; the sum of an array.
 
-Cross-entropy goes over slices as softmax does: maximum, exponentials, their sum, and then the
-logarithm (forward) or the scaling (backward) while the row is in registers; no probabilities are
-written. A class out of range gives NaN: nobody waits for the GPU to look at targets before. The
-element-wise losses run over flat memory like the activations.
+nll_loss reads one element a slice. A class out of range gives NaN: nobody waits for the GPU to look
+at targets before. The element-wise losses run over flat memory like the activations.
 """
 
 import functools
@@ -13,206 +11,22 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda import maps
-from convnet.kernels.cuda.intrinsics import LANES, WARP
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
-from convnet.kernels.cuda.reduction import programs_of_sum, sum_array
-from convnet.kernels.cuda.scalar import exp, inline, larger, log, log1p, logistic
-from convnet.kernels.cuda.softmax import (
-    BLOCKS,
-    SHAPES_OF_COLUMNS,
-    THREADS,
-    column_statistics,
-    join_statistics,
-    load_row,
-    row_max,
-    row_sum,
-    run_slices,
-    shapes_of_rows,
-    store_row,
+from convnet.kernels.cuda.intrinsics import LANES
+from convnet.kernels.cuda.launch import (
+    SIMULATED,
+    Kernel,
+    flat,
+    grid_for,
+    kernel,
+    launch,
+    multiprocessors,
 )
+from convnet.kernels.cuda.reduction import programs_of_sum, sum_array
+from convnet.kernels.cuda.scalar import exp, inline, log, log1p, logistic
 from numba import cuda
 
-# Cross-entropy --------------------------------------------------------------------------------
-
-
-@functools.cache
-def make_cross_entropy_rows(
-    dtype: np.dtype, lanes: int, group: int, held: int, threads: int
-) -> Kernel:
-    """loss[o] = log(sum of exp(x[o])) - x[o, target[o]]."""
-    least = dtype.type(-math.inf)
-    zero = dtype.type(0)
-    nan = dtype.type(math.nan)
-    rows = threads // group
-
-    def cross_entropy_rows(x, target, loss, outer, n, ignore_index):
-        r = cuda.local.array(held, dtype)
-        shared = cuda.shared.array(WARP, dtype)
-        t = cuda.threadIdx.x % group
-        o = np.int64(cuda.blockIdx.x) * rows
-        while o < outer:
-            row = o + cuda.threadIdx.x // group
-            load_row(x, row * n, n if row < outer else 0, t, group, r, lanes, least)
-            top = least
-            for k in range(held):
-                top = larger(top, r[k])
-            top = row_max(top, t, shared, threads, group)
-            total = zero
-            for k in range(held):
-                total += exp(r[k] - top)
-            total = row_sum(total, t, shared, threads, group)
-            if t == 0 and row < outer:
-                at = target[row]
-                if at == ignore_index:
-                    loss[row] = zero
-                elif at < 0 or at >= n:
-                    loss[row] = nan
-                else:
-                    loss[row] = log(total) - (x[row * n + at] - top)
-            o += cuda.gridDim.x * rows
-
-    signature = f"void({dtype}[::1], int64[::1], {dtype}[::1], int64, int64, int64)"
-    return kernel(signature, max_threads=threads, min_blocks=2)(cross_entropy_rows)
-
-
-@functools.cache
-def make_cross_entropy_columns(dtype: np.dtype, columns: int, slices: int) -> Kernel:
-    size = columns * slices if slices > 1 else 1
-    zero = dtype.type(0)
-    nan = dtype.type(math.nan)
-
-    def cross_entropy_columns(x, target, loss, outer, n, inner, ignore_index):
-        tops = cuda.shared.array(size, dtype)
-        totals = cuda.shared.array(size, dtype)
-        tx = cuda.threadIdx.x
-        ty = cuda.threadIdx.y
-        block = np.int64(cuda.blockIdx.x) * columns
-        while block < outer * inner:
-            column = block + tx
-            length = n if column < outer * inner else 0
-            first = column + np.uint32(column) // np.uint32(inner) * (n - 1) * inner
-            top, total = column_statistics(x, first, length, inner, ty, slices)
-            top, total = join_statistics(top, total, tops, totals, tx, ty, columns, slices)
-            if ty == 0 and length > 0:
-                at = target[column]
-                if at == ignore_index:
-                    loss[column] = zero
-                elif at < 0 or at >= n:
-                    loss[column] = nan
-                else:
-                    loss[column] = log(total) - (x[first + at * inner] - top)
-            block += cuda.gridDim.x * columns
-
-    signature = f"void({dtype}[::1], int64[::1], {dtype}[::1], int64, int64, int64, int64)"
-    return kernel(signature, max_threads=columns * slices, min_blocks=2)(cross_entropy_columns)
-
-
-@functools.cache
-def make_cross_entropy_backward_rows(
-    dtype: np.dtype, lanes: int, group: int, held: int, threads: int
-) -> Kernel:
-    """dx[o, c] = scale[o scale_step] (softmax(x[o])[c] - (c == target[o])), 0 where ignored."""
-    least = dtype.type(-math.inf)
-    zero = dtype.type(0)
-    nan = dtype.type(math.nan)
-    one = dtype.type(1)
-    rows = threads // group
-
-    def cross_entropy_backward_rows(x, target, scale, dx, outer, n, ignore_index, scale_step):
-        r = cuda.local.array(held, dtype)
-        shared = cuda.shared.array(WARP, dtype)
-        t = cuda.threadIdx.x % group
-        o = np.int64(cuda.blockIdx.x) * rows
-        while o < outer:
-            row = o + cuda.threadIdx.x // group
-            length = n if row < outer else 0
-            load_row(x, row * n, length, t, group, r, lanes, least)
-            top = least
-            for k in range(held):
-                top = larger(top, r[k])
-            top = row_max(top, t, shared, threads, group)
-            total = zero
-            for k in range(held):
-                r[k] = exp(r[k] - top)
-                total += r[k]
-            inverse = one / row_sum(total, t, shared, threads, group)
-            at = target[row] if row < outer else ignore_index
-            factor = scale[row * scale_step] if row < outer else zero
-            if at < 0 or at >= n:
-                factor = nan
-            for v in range(held // lanes):
-                for k in range(lanes):
-                    hit = one if (v * group + t) * lanes + k == at else zero
-                    p = (r[v * lanes + k] * inverse - hit) * factor
-                    r[v * lanes + k] = zero if at == ignore_index else p
-            store_row(dx, row * n, length, t, group, r, lanes)
-            o += cuda.gridDim.x * rows
-
-    arrays = f"{dtype}[::1], int64[::1], {dtype}[::1], {dtype}[::1]"
-    signature = f"void({arrays}, int64, int64, int64, int64)"
-    return kernel(signature, max_threads=threads, min_blocks=2)(cross_entropy_backward_rows)
-
-
-@functools.cache
-def make_cross_entropy_backward_columns(dtype: np.dtype, columns: int, slices: int) -> Kernel:
-    size = columns * slices if slices > 1 else 1
-    zero = dtype.type(0)
-    nan = dtype.type(math.nan)
-    one = dtype.type(1)
-
-    def cross_entropy_backward_columns(
-        x, target, scale, dx, outer, n, inner, ignore_index, scale_step
-    ):
-        tops = cuda.shared.array(size, dtype)
-        totals = cuda.shared.array(size, dtype)
-        tx = cuda.threadIdx.x
-        ty = cuda.threadIdx.y
-        block = np.int64(cuda.blockIdx.x) * columns
-        while block < outer * inner:
-            column = block + tx
-            length = n if column < outer * inner else 0
-            first = column + np.uint32(column) // np.uint32(inner) * (n - 1) * inner
-            top, total = column_statistics(x, first, length, inner, ty, slices)
-            top, total = join_statistics(top, total, tops, totals, tx, ty, columns, slices)
-            log_total = log(total)
-            at = target[column] if length > 0 else ignore_index
-            factor = scale[column * scale_step] if length > 0 else zero
-            if at < 0 or at >= n:
-                factor = nan
-            i = np.int64(ty)
-            while i < length:
-                hit = one if i == at else zero
-                p = (exp((x[first + i * inner] - top) - log_total) - hit) * factor
-                dx[first + i * inner] = zero if at == ignore_index else p
-                i += slices
-            block += cuda.gridDim.x * columns
-
-    arrays = f"{dtype}[::1], int64[::1], {dtype}[::1], {dtype}[::1]"
-    signature = f"void({arrays}, int64, int64, int64, int64, int64)"
-    return kernel(signature, max_threads=columns * slices, min_blocks=2)(
-        cross_entropy_backward_columns
-    )
-
-
-def cross_entropy(logits: Any, target: Any, loss: Any, ignore_index: int) -> None:
-    arrays = logits, target, loss
-    run_slices(make_cross_entropy_rows, make_cross_entropy_columns, (), arrays, ignore_index)
-
-
-def cross_entropy_backward(
-    logits: Any, target: Any, scale: Any, dlogits: Any, ignore_index: int
-) -> None:
-    run_slices(
-        make_cross_entropy_backward_rows,
-        make_cross_entropy_backward_columns,
-        (),
-        (logits, target, scale, dlogits),
-        ignore_index,
-        0 if scale.ndim == 0 else 1,
-    )
-
-
-# Negative log-likelihood ----------------------------------------------------------------------
+THREADS = 8 if SIMULATED else 256
+BLOCKS = 32  # a multiprocessor, at most
 
 
 @functools.cache
@@ -285,9 +99,6 @@ def nll_loss_backward(
     launch(run, _grid(dx.size), THREADS, *arrays, n, inner, dx.size, ignore_index, step)
 
 
-# Element-wise losses --------------------------------------------------------------------------
-
-
 @inline
 def _bce_with_logits(x, t, p):
     real = type(x)
@@ -349,35 +160,35 @@ def _smooth_l1_loss_backward(x, t, beta):
 
 
 def bce_with_logits(x: Any, target: Any, loss: Any) -> None:
-    maps.binary(_bce_with_logits, x, target, loss)
+    maps.apply(_bce_with_logits, (x, target), loss)
 
 
 def bce_with_logits_backward(x: Any, target: Any, scale: Any, dx: Any) -> None:
-    maps.scaled(_bce_with_logits_backward, x, target, scale, dx)
+    maps.apply(_bce_with_logits_backward, (x, target), dx, scale=scale)
 
 
 def bce(x: Any, target: Any, loss: Any) -> None:
-    maps.binary(_bce, x, target, loss)
+    maps.apply(_bce, (x, target), loss)
 
 
 def bce_backward(x: Any, target: Any, scale: Any, dx: Any) -> None:
-    maps.scaled(_bce_backward, x, target, scale, dx)
+    maps.apply(_bce_backward, (x, target), dx, scale=scale)
 
 
 def mse_loss(x: Any, target: Any, loss: Any) -> None:
-    maps.binary(_mse_loss, x, target, loss)
+    maps.apply(_mse_loss, (x, target), loss)
 
 
 def mse_loss_backward(x: Any, target: Any, scale: Any, dx: Any) -> None:
-    maps.scaled(_mse_loss_backward, x, target, scale, dx)
+    maps.apply(_mse_loss_backward, (x, target), dx, scale=scale)
 
 
 def smooth_l1_loss(x: Any, target: Any, loss: Any, beta: float) -> None:
-    maps.binary(_smooth_l1_loss, x, target, loss, beta)
+    maps.apply(_smooth_l1_loss, (x, target), loss, beta)
 
 
 def smooth_l1_loss_backward(x: Any, target: Any, scale: Any, dx: Any, beta: float) -> None:
-    maps.scaled(_smooth_l1_loss_backward, x, target, scale, dx, beta)
+    maps.apply(_smooth_l1_loss_backward, (x, target), dx, beta, scale)
 
 
 def sum_all(x: Any, total: Any) -> None:
@@ -394,18 +205,9 @@ _GRADIENTS = (
 
 
 def programs() -> Iterator[Kernel]:
-    for dtype, lanes in LANES.items():
-        for shape in shapes_of_rows(dtype):
-            yield make_cross_entropy_rows(dtype, *shape, THREADS)
-            yield make_cross_entropy_backward_rows(dtype, *shape, THREADS)
-        for shape in SHAPES_OF_COLUMNS:
-            yield make_cross_entropy_columns(dtype, *shape)
-            yield make_cross_entropy_backward_columns(dtype, *shape)
+    for dtype in LANES:
         yield make_nll(dtype, THREADS)
         yield make_nll_backward(dtype, THREADS)
-        for f in _PAIRS:
-            yield maps.make_binary(f, dtype, lanes, maps.THREADS, maps.UNROLL)
-        for f in _GRADIENTS:
-            for one in (False, True):
-                yield maps.make_scaled(f, dtype, lanes, maps.THREADS, maps.UNROLL, one)
+        yield from maps.programs_of(_PAIRS, dtype, 2)
+        yield from maps.programs_of(_GRADIENTS, dtype, 2, "each", "one")
     yield from programs_of_sum(squares=False)

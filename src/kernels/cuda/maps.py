@@ -1,4 +1,4 @@
-"""Kernels that work element by element on flat arrays: y = f(a), f(a, b), f(a, b, c).
+"""Kernels that work element by element on flat arrays: y = f(a), f(a, b), f(a, b) c.
 
     x   | block 0: 256 threads x 2 vectors of 16 bytes | block 1 | ...  then from block 0 on again
         | t0 | t1 | ... | t255 | t0 | t1 | ...         |                               | tail |
@@ -10,7 +10,7 @@ time. An element's value depends on nothing but its operands.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,150 +30,83 @@ THREADS = 8 if SIMULATED else 256
 UNROLL = 2
 BLOCKS = 32  # a multiprocessor, at most
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-def named(kernel_function: Callable[..., None], function: Callable[..., Any], lanes: int) -> Any:
-    """The kernel's function, called what it computes."""
-    kernel_function.__name__ = function.__name__ + ("_narrow" if lanes == 1 else "")
-    return kernel_function
-
 
 @functools.cache
-def make_unary(
-    function: Callable[..., Any], dtype: np.dtype, lanes: int, threads: int, unroll: int
-) -> Kernel:
-    """y = function(x, p)."""
-    held = lanes * unroll
-
-    def unary(x, y, n, p):
-        r = cuda.local.array(held, dtype)
-        t = cuda.threadIdx.x
-        whole = n // lanes * lanes
-        first = cuda.blockIdx.x * (threads * held) + t * lanes
-        while first < whole:
-            for u in range(unroll):
-                i = first + u * (threads * lanes)
-                if i < whole:
-                    load_registers(x, i, r, u * lanes, lanes)
-            for k in range(held):
-                r[k] = function(r[k], p)
-            for u in range(unroll):
-                i = first + u * (threads * lanes)
-                if i < whole:
-                    store_registers(y, i, r, u * lanes, lanes)
-            first += cuda.gridDim.x * (threads * held)
-        if cuda.blockIdx.x == 0 and whole + t < n:
-            y[whole + t] = function(x[whole + t], p)
-
-    signature = f"void({dtype}[::1], {dtype}[::1], int64, {dtype})"
-    return kernel(signature, max_threads=threads, min_blocks=2)(named(unary, function, lanes))
-
-
-@functools.cache
-def make_binary(
-    function: Callable[..., Any], dtype: np.dtype, lanes: int, threads: int, unroll: int
-) -> Kernel:
-    """y = function(a, b, p)."""
-    held = lanes * unroll
-
-    def binary(a, b, y, n, p):
-        r = cuda.local.array(held, dtype)
-        s = cuda.local.array(held, dtype)
-        t = cuda.threadIdx.x
-        whole = n // lanes * lanes
-        first = cuda.blockIdx.x * (threads * held) + t * lanes
-        while first < whole:
-            for u in range(unroll):
-                i = first + u * (threads * lanes)
-                if i < whole:
-                    load_registers(a, i, r, u * lanes, lanes)
-                    load_registers(b, i, s, u * lanes, lanes)
-            for k in range(held):
-                r[k] = function(r[k], s[k], p)
-            for u in range(unroll):
-                i = first + u * (threads * lanes)
-                if i < whole:
-                    store_registers(y, i, r, u * lanes, lanes)
-            first += cuda.gridDim.x * (threads * held)
-        if cuda.blockIdx.x == 0 and whole + t < n:
-            y[whole + t] = function(a[whole + t], b[whole + t], p)
-
-    signature = f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], int64, {dtype})"
-    return kernel(signature, max_threads=threads, min_blocks=2)(named(binary, function, lanes))
-
-
-@functools.cache
-def make_scaled(
+def make_map(
     function: Callable[..., Any],
     dtype: np.dtype,
+    inputs: int,
+    scale: str | None,
     lanes: int,
     threads: int,
     unroll: int,
-    one_scale: bool,
 ) -> Kernel:
-    """y = function(a, b, p) times scale: an array like them or, with one_scale, one number."""
+    """y = function(a[, b], p); scale "each": times an array like them; "one": times a number."""
     held = lanes * unroll
+    each, one = scale == "each", scale == "one"
+    read = inputs + each
+    arrays_, length, last = inputs + (scale is not None) + 1, read * held, inputs + (each or one)
 
-    def scaled(a, b, scale, y, n, p):
-        r = cuda.local.array(held, dtype)
-        s = cuda.local.array(held, dtype)
-        c = cuda.local.array(held, dtype)
+    def map_elements(arrays, n, p):
+        r = cuda.local.array(length, dtype)
         t = cuda.threadIdx.x
         whole = n // lanes * lanes
-        if one_scale:
-            for k in range(held):
-                c[k] = scale[0]
+        factor = arrays[inputs][0] if one else p
         first = cuda.blockIdx.x * (threads * held) + t * lanes
         while first < whole:
             for u in range(unroll):
                 i = first + u * (threads * lanes)
                 if i < whole:
-                    load_registers(a, i, r, u * lanes, lanes)
-                    load_registers(b, i, s, u * lanes, lanes)
-                    if not one_scale:
-                        load_registers(scale, i, c, u * lanes, lanes)
+                    for j in range(read):
+                        load_registers(arrays[j], i, r, j * held + u * lanes, lanes)
             for k in range(held):
-                r[k] = function(r[k], s[k], p) * c[k]
+                if inputs == 1:
+                    r[k] = function(r[k], p)
+                else:
+                    r[k] = function(r[k], r[held + k], p)
+                if each:
+                    r[k] *= r[2 * held + k]
+                if one:
+                    r[k] *= factor
             for u in range(unroll):
                 i = first + u * (threads * lanes)
                 if i < whole:
-                    store_registers(y, i, r, u * lanes, lanes)
+                    store_registers(arrays[last], i, r, u * lanes, lanes)
             first += cuda.gridDim.x * (threads * held)
-        if cuda.blockIdx.x == 0 and whole + t < n:
-            i = whole + t
-            y[i] = function(a[i], b[i], p) * scale[0 if one_scale else i]
+        i = whole + t
+        if cuda.blockIdx.x == 0 and i < n:
+            if inputs == 1:
+                value = function(arrays[0][i], p)
+            else:
+                value = function(arrays[0][i], arrays[1][i], p)
+            if each or one:
+                value *= arrays[inputs][i if each else 0]
+            arrays[last][i] = value
 
-    signature = f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], {dtype}[::1], int64, {dtype})"
-    return kernel(signature, max_threads=threads, min_blocks=2)(named(scaled, function, lanes))
-
-
-def grid_of(n: int, dtype: np.dtype, unroll: int) -> int:
-    """Blocks for n elements."""
-    return grid_for(n, THREADS * unroll * LANES[dtype], BLOCKS * multiprocessors())
-
-
-def unary(function: Callable[..., Any], x: Any, y: Any, p: float = 0.0) -> None:
-    """y = function(x, p), element by element; y may be x."""
-    lanes = lanes_of(x.dtype, x, y)
-    run = make_unary(function, x.dtype, lanes, THREADS, UNROLL)
-    launch(run, grid_of(x.size, x.dtype, UNROLL), THREADS, flat(x), flat(y), x.size, p)
+    map_elements.__name__ = function.__name__ + ("_narrow" if lanes == 1 else "")
+    signature = f"void(UniTuple({dtype}[::1], {arrays_}), int64, {dtype})"
+    return kernel(signature, max_threads=threads, min_blocks=2)(map_elements)
 
 
-def binary(function: Callable[..., Any], a: Any, b: Any, y: Any, p: float = 0.0) -> None:
-    """y = function(a, b, p), element by element; y may be a or b."""
-    lanes = lanes_of(a.dtype, a, b, y)
-    run = make_binary(function, a.dtype, lanes, THREADS, UNROLL)
-    grid = grid_of(a.size, a.dtype, UNROLL)
-    launch(run, grid, THREADS, flat(a), flat(b), flat(y), a.size, p)
-
-
-def scaled(
-    function: Callable[..., Any], a: Any, b: Any, scale: Any, y: Any, p: float = 0.0
+def apply(
+    function: Callable[..., Any], inputs: tuple[Any, ...], y: Any, p: float = 0.0, scale: Any = None
 ) -> None:
-    """y = function(a, b, p) scale, element by element; scale is like a, or 0-d."""
-    one = scale.ndim == 0
-    lanes = lanes_of(a.dtype, a, b, y, *() if one else (scale,))
-    run = make_scaled(function, a.dtype, lanes, THREADS, UNROLL, one)
-    grid = grid_of(a.size, a.dtype, UNROLL)
-    launch(run, grid, THREADS, flat(a), flat(b), flat(scale), flat(y), a.size, p)
+    """y = function(*inputs, p) scale, element by element; scale is like them, 0-d or None.
+
+    y may be one of the inputs.
+    """
+    how = None if scale is None else "each" if scale.ndim else "one"
+    arrays = (*inputs, y) if scale is None else (*inputs, scale, y)
+    lanes = lanes_of(y.dtype, *inputs, y, *(scale,) if how == "each" else ())
+    run = make_map(function, y.dtype, len(inputs), how, lanes, THREADS, UNROLL)
+    grid = grid_for(y.size, THREADS * UNROLL * LANES[y.dtype], BLOCKS * multiprocessors())
+    launch(run, grid, THREADS, tuple(map(flat, arrays)), y.size, p)
+
+
+def programs_of(
+    functions: tuple[Callable[..., Any], ...], dtype: np.dtype, inputs: int, *scales: str | None
+) -> Iterator[Kernel]:
+    """The kernels that ship for these functions."""
+    for function in functions:
+        for scale in scales or (None,):
+            yield make_map(function, dtype, inputs, scale, LANES[dtype], THREADS, UNROLL)

@@ -5,12 +5,13 @@
 Every scalar of the formula is computed once, in double, on the host, and enters the kernel in the
 element's type. What is switched on or off (momentum, amsgrad, ...) is a constant of the kernel. An
 array that a kernel does not read is given as `param`. Elements that fill no vector are the first
-block's.
+block's. A step is a function of registers: r[k] of the parameter, r[lanes + k] of the gradient,
+then of the state in its order.
 """
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,224 +33,133 @@ THREADS = 8 if SIMULATED else 256
 BLOCKS = 32  # a multiprocessor, at most
 
 
-def _signature(dtype: np.dtype, arrays: int, numbers: int) -> str:
-    every = [f"{dtype}[::1]"] * arrays + ["int64"] + [str(dtype)] * numbers
-    return f"void({', '.join(every)})"
-
-
-@functools.cache
-def make_sgd(
-    dtype: np.dtype, momentum: bool, nesterov: bool, first: bool, lanes: int, threads: int
-) -> Kernel:
+@inline
+def _sgd(r, k, lanes, flags, numbers):
     """d = grad + decay param; buf = rate buf + keep d (first: d); param -= lr buf."""
-
-    def sgd(param, grad, buf, n, lr, rate, keep, decay):
-        p = cuda.local.array(lanes, dtype)
-        g = cuda.local.array(lanes, dtype)
-        b = cuda.local.array(lanes, dtype)
-        t = cuda.threadIdx.x
-        i = (np.int64(cuda.blockIdx.x) * threads + t) * lanes
-        whole = n // lanes * lanes
-        while i < whole:
-            load_registers(param, i, p, 0, lanes)
-            load_registers(grad, i, g, 0, lanes)
-            if momentum and not first:
-                load_registers(buf, i, b, 0, lanes)
-            for k in range(lanes):
-                d = g[k] + decay * p[k]
-                if momentum:
-                    b[k] = d if first else rate * b[k] + keep * d
-                    d = d + rate * b[k] if nesterov else b[k]
-                p[k] -= lr * d
-            store_registers(param, i, p, 0, lanes)
-            if momentum:
-                store_registers(buf, i, b, 0, lanes)
-            i += cuda.gridDim.x * threads * lanes
-        if cuda.blockIdx.x == 0 and whole + t < n:
-            i = whole + t
-            d = grad[i] + decay * param[i]
-            if momentum:
-                s = d if first else rate * buf[i] + keep * d
-                buf[i] = s
-                d = d + rate * s if nesterov else s
-            param[i] -= lr * d
-
-    return kernel(_signature(dtype, 3, 4), max_threads=threads, min_blocks=2)(sgd)
+    momentum, nesterov, first = flags
+    lr, rate, keep, decay = numbers
+    p, g, buf = k, lanes + k, 2 * lanes + k
+    d = r[g] + decay * r[p]
+    if momentum:
+        b = d if first else rate * r[buf] + keep * d
+        r[buf] = b
+        d = d + rate * b if nesterov else b
+    r[p] -= lr * d
 
 
 @inline
-def _adam(p, g, m, v, most, amsgrad, beta1, rest1, beta2, rest2, rate, root, eps, l2, shrink):
-    """(param, m, v, the largest v) after a step."""
-    d = g + l2 * p
-    m = beta1 * m + rest1 * d
-    v = beta2 * v + rest2 * d * d
-    most = most if amsgrad and most > v else v
-    return p - (shrink * p + rate * m / (sqrt(most) * root + eps)), m, v, most
+def _adam(r, k, lanes, flags, numbers):
+    """m, v: means of d and d^2; param -= shrink param + rate m / (sqrt(v) root + eps).
 
-
-@functools.cache
-def make_adam(dtype: np.dtype, amsgrad: bool, lanes: int, threads: int) -> Kernel:
-    """rest = 1 - beta; rate = lr / (1 - beta1^t); root = 1 / sqrt(1 - beta2^t).
-
+    amsgrad : the largest v in the place of v
+    rest = 1 - beta; rate = lr / (1 - beta1^t); root = 1 / sqrt(1 - beta2^t).
     l2 : weight decay as a gradient; shrink : lr times the decoupled decay.
     """
-
-    def adam(
-        param, grad, mean, square, largest, n, beta1, rest1, beta2, rest2, rate, root, eps, l2,
-        shrink,
-    ):  # fmt: skip
-        p = cuda.local.array(lanes, dtype)
-        g = cuda.local.array(lanes, dtype)
-        m = cuda.local.array(lanes, dtype)
-        v = cuda.local.array(lanes, dtype)
-        w = cuda.local.array(lanes, dtype)
-        t = cuda.threadIdx.x
-        i = (np.int64(cuda.blockIdx.x) * threads + t) * lanes
-        whole = n // lanes * lanes
-        while i < whole:
-            load_registers(param, i, p, 0, lanes)
-            load_registers(grad, i, g, 0, lanes)
-            load_registers(mean, i, m, 0, lanes)
-            load_registers(square, i, v, 0, lanes)
-            if amsgrad:
-                load_registers(largest, i, w, 0, lanes)
-            for k in range(lanes):
-                p[k], m[k], v[k], w[k] = _adam(
-                    p[k], g[k], m[k], v[k], w[k], amsgrad, beta1, rest1, beta2, rest2, rate, root,
-                    eps, l2, shrink,
-                )  # fmt: skip
-            store_registers(param, i, p, 0, lanes)
-            store_registers(mean, i, m, 0, lanes)
-            store_registers(square, i, v, 0, lanes)
-            if amsgrad:
-                store_registers(largest, i, w, 0, lanes)
-            i += cuda.gridDim.x * threads * lanes
-        if cuda.blockIdx.x == 0 and whole + t < n:
-            i = whole + t
-            p0, m0, v0, w0 = _adam(
-                param[i], grad[i], mean[i], square[i], largest[i], amsgrad, beta1, rest1, beta2,
-                rest2, rate, root, eps, l2, shrink,
-            )  # fmt: skip
-            param[i] = p0
-            mean[i] = m0
-            square[i] = v0
-            if amsgrad:
-                largest[i] = w0
-
-    return kernel(_signature(dtype, 5, 9), max_threads=threads, min_blocks=2)(adam)
+    (amsgrad,) = flags
+    beta1, rest1, beta2, rest2, rate, root, eps, l2, shrink = numbers
+    p, g, m, v, largest = k, lanes + k, 2 * lanes + k, 3 * lanes + k, 4 * lanes + k
+    d = r[g] + l2 * r[p]
+    r[m] = beta1 * r[m] + rest1 * d
+    most = beta2 * r[v] + rest2 * d * d
+    r[v] = most
+    if amsgrad:
+        most = r[largest] if r[largest] > most else most
+        r[largest] = most
+    r[p] -= shrink * r[p] + rate * r[m] / (sqrt(most) * root + eps)
 
 
 @inline
-def _rmsprop(p, g, v, b, m, momentum, centered, lr, alpha, rest, eps, decay, keep):
-    """(param, v, momentum, mean) after a step."""
-    d = g + decay * p
-    v = alpha * v + rest * d * d
-    variance = v
+def _rmsprop(r, k, lanes, flags, numbers):
+    """v, mean: means of d^2 and d; d / (sqrt(v - mean^2) + eps); rest = 1 - alpha."""
+    momentum, centered = flags
+    lr, alpha, rest, eps, decay, keep = numbers
+    p, g, v, buf, mean = k, lanes + k, 2 * lanes + k, 3 * lanes + k, 4 * lanes + k
+    d = r[g] + decay * r[p]
+    variance = alpha * r[v] + rest * d * d
+    r[v] = variance
     if centered:
-        m = alpha * m + rest * d
-        variance = v - m * m
-        if variance < type(v)(0):
-            variance = type(v)(0)
+        r[mean] = alpha * r[mean] + rest * d
+        variance -= r[mean] * r[mean]
+        if variance < type(variance)(0):
+            variance = type(variance)(0)
     d = d / (sqrt(variance) + eps)
     if momentum:
-        d = keep * b + d
-        b = d
-    return p - lr * d, v, b, m
-
-
-@functools.cache
-def make_rmsprop(
-    dtype: np.dtype, momentum: bool, centered: bool, lanes: int, threads: int
-) -> Kernel:
-    """rest = 1 - alpha."""
-
-    def rmsprop(param, grad, square, buf, mean, n, lr, alpha, rest, eps, decay, keep):
-        p = cuda.local.array(lanes, dtype)
-        g = cuda.local.array(lanes, dtype)
-        v = cuda.local.array(lanes, dtype)
-        b = cuda.local.array(lanes, dtype)
-        m = cuda.local.array(lanes, dtype)
-        t = cuda.threadIdx.x
-        i = (np.int64(cuda.blockIdx.x) * threads + t) * lanes
-        whole = n // lanes * lanes
-        while i < whole:
-            load_registers(param, i, p, 0, lanes)
-            load_registers(grad, i, g, 0, lanes)
-            load_registers(square, i, v, 0, lanes)
-            if momentum:
-                load_registers(buf, i, b, 0, lanes)
-            if centered:
-                load_registers(mean, i, m, 0, lanes)
-            for k in range(lanes):
-                p[k], v[k], b[k], m[k] = _rmsprop(
-                    p[k], g[k], v[k], b[k], m[k], momentum, centered, lr, alpha, rest, eps, decay,
-                    keep,
-                )  # fmt: skip
-            store_registers(param, i, p, 0, lanes)
-            store_registers(square, i, v, 0, lanes)
-            if momentum:
-                store_registers(buf, i, b, 0, lanes)
-            if centered:
-                store_registers(mean, i, m, 0, lanes)
-            i += cuda.gridDim.x * threads * lanes
-        if cuda.blockIdx.x == 0 and whole + t < n:
-            i = whole + t
-            p0, v0, b0, m0 = _rmsprop(
-                param[i], grad[i], square[i], buf[i], mean[i], momentum, centered, lr, alpha, rest,
-                eps, decay, keep,
-            )  # fmt: skip
-            param[i] = p0
-            square[i] = v0
-            if momentum:
-                buf[i] = b0
-            if centered:
-                mean[i] = m0
-
-    return kernel(_signature(dtype, 5, 6), max_threads=threads, min_blocks=2)(rmsprop)
+        d = keep * r[buf] + d
+        r[buf] = d
+    r[p] -= lr * d
 
 
 @inline
-def _adagrad(p, g, s, lr, eps, decay):
-    d = g + decay * p
-    s = s + d * d
-    return p - lr * d / (sqrt(s) + eps), s
+def _adagrad(r, k, lanes, flags, numbers):
+    """total += d^2; param -= lr d / (sqrt(total) + eps)."""
+    lr, eps, decay = numbers
+    p, g, total = k, lanes + k, 2 * lanes + k
+    d = r[g] + decay * r[p]
+    r[total] += d * d
+    r[p] -= lr * d / (sqrt(r[total]) + eps)
 
 
 @functools.cache
-def make_adagrad(dtype: np.dtype, lanes: int, threads: int) -> Kernel:
-    def adagrad(param, grad, total, n, lr, eps, decay):
-        p = cuda.local.array(lanes, dtype)
-        g = cuda.local.array(lanes, dtype)
-        s = cuda.local.array(lanes, dtype)
+def make_step(
+    function: Callable[..., None],
+    dtype: np.dtype,
+    reads: tuple[bool, ...],
+    writes: tuple[bool, ...],
+    flags: tuple[bool, ...],
+    numbers: int,
+    lanes: int,
+    threads: int,
+) -> Kernel:
+    """function(r, k, lanes, flags, numbers) on elements r[k], r[lanes + k], ... of the arrays."""
+    count = len(reads)
+    length = count * lanes
+
+    def step(arrays, n, numbers):
+        r = cuda.local.array(length, dtype)
         t = cuda.threadIdx.x
         i = (np.int64(cuda.blockIdx.x) * threads + t) * lanes
         whole = n // lanes * lanes
         while i < whole:
-            load_registers(param, i, p, 0, lanes)
-            load_registers(grad, i, g, 0, lanes)
-            load_registers(total, i, s, 0, lanes)
+            for j in range(count):
+                if reads[j]:
+                    load_registers(arrays[j], i, r, j * lanes, lanes)
             for k in range(lanes):
-                p[k], s[k] = _adagrad(p[k], g[k], s[k], lr, eps, decay)
-            store_registers(param, i, p, 0, lanes)
-            store_registers(total, i, s, 0, lanes)
+                function(r, k, lanes, flags, numbers)
+            for j in range(count):
+                if writes[j]:
+                    store_registers(arrays[j], i, r, j * lanes, lanes)
             i += cuda.gridDim.x * threads * lanes
-        if cuda.blockIdx.x == 0 and whole + t < n:
-            i = whole + t
-            p0, s0 = _adagrad(param[i], grad[i], total[i], lr, eps, decay)
-            param[i] = p0
-            total[i] = s0
+        i = whole + t
+        if cuda.blockIdx.x == 0 and i < n:
+            for j in range(count):
+                if reads[j]:
+                    r[j * lanes] = arrays[j][i]
+            function(r, 0, lanes, flags, numbers)
+            for j in range(count):
+                if writes[j]:
+                    arrays[j][i] = r[j * lanes]
 
-    return kernel(_signature(dtype, 3, 3), max_threads=threads, min_blocks=2)(adagrad)
+    step.__name__ = function.__name__.strip("_")
+    signature = f"void(UniTuple({dtype}[::1], {count}), int64, UniTuple({dtype}, {numbers}))"
+    return kernel(signature, max_threads=threads, min_blocks=2)(step)
 
 
-def _run(make: Any, flags: tuple[bool, ...], arrays: tuple[Any, ...], *numbers: float) -> None:
-    """One step with the kernel of a factory; an array that is None is not read."""
+def _run(
+    function: Callable[..., None],
+    flags: tuple[bool, ...],
+    arrays: tuple[Any, ...],
+    numbers: tuple[float, ...],
+    reads: tuple[bool, ...] | None = None,
+) -> None:
+    """One step: param, grad and the state, of which what is None is neither read nor written."""
     param = arrays[0]
+    there = tuple(a is not None for a in arrays)
     given = [param if a is None else a for a in arrays]
     lanes = lanes_of(param.dtype, *given)
-    run = make(param.dtype, *flags, lanes, THREADS)
+    writes = there[0], False, *there[2:]
+    key = param.dtype, reads or there, writes, flags, len(numbers), lanes, THREADS
     grid = grid_for(param.size, THREADS * lanes, BLOCKS * multiprocessors())
-    launch(run, grid, THREADS, *map(flat, given), param.size, *numbers)
+    launch(make_step(function, *key), grid, THREADS, tuple(map(flat, given)), param.size, numbers)
 
 
 def sgd(
@@ -264,7 +174,8 @@ def sgd(
     first: bool,
 ) -> None:
     flags = buf is not None, buf is not None and nesterov, buf is not None and first
-    _run(make_sgd, flags, (param, grad, buf), lr, momentum, 1 - dampening, weight_decay)
+    numbers = lr, momentum, 1 - dampening, weight_decay
+    _run(_sgd, flags, (param, grad, buf), numbers, (True, True, flags[0] and not flags[2]))
 
 
 def adam(
@@ -281,20 +192,12 @@ def adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    _run(
-        make_adam,
-        (v_max is not None,),
-        (param, grad, m, v, v_max),
-        beta1,
-        1 - beta1,
-        beta2,
-        1 - beta2,
-        lr / (1 - beta1**step),
-        1 / math.sqrt(1 - beta2**step),
-        eps,
-        0.0 if decoupled else weight_decay,
-        lr * weight_decay if decoupled else 0.0,
+    numbers = (
+        *(beta1, 1 - beta1, beta2, 1 - beta2),
+        *(lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step), eps),
+        *((0.0, lr * weight_decay) if decoupled else (weight_decay, 0.0)),
     )
+    _run(_adam, (v_max is not None,), (param, grad, m, v, v_max), numbers)
 
 
 def rmsprop(
@@ -311,11 +214,11 @@ def rmsprop(
 ) -> None:
     flags = buf is not None, mean is not None
     numbers = lr, alpha, 1 - alpha, eps, weight_decay, momentum
-    _run(make_rmsprop, flags, (param, grad, v, buf, mean), *numbers)
+    _run(_rmsprop, flags, (param, grad, v, buf, mean), numbers)
 
 
 def adagrad(param: Any, grad: Any, total: Any, lr: float, eps: float, weight_decay: float) -> None:
-    _run(make_adagrad, (), (param, grad, total), lr, eps, weight_decay)
+    _run(_adagrad, (False,), (param, grad, total), (lr, eps, weight_decay))
 
 
 def sum_squares(x: Any, total: Any) -> None:
@@ -323,13 +226,18 @@ def sum_squares(x: Any, total: Any) -> None:
 
 
 def programs() -> Iterator[Kernel]:
+    yes, no = True, False
     for dtype, lanes in LANES.items():
-        yield make_sgd(dtype, False, False, False, lanes, THREADS)
-        yield make_sgd(dtype, True, False, False, lanes, THREADS)
-        yield make_sgd(dtype, True, True, True, lanes, THREADS)
-        for amsgrad in (False, True):
-            yield make_adam(dtype, amsgrad, lanes, THREADS)
-        yield make_rmsprop(dtype, False, False, lanes, THREADS)
-        yield make_rmsprop(dtype, True, True, lanes, THREADS)
-        yield make_adagrad(dtype, lanes, THREADS)
+        for function, there, read, flags, numbers in (
+            (_sgd, (yes, yes, no), (yes, yes, no), (no, no, no), 4),
+            (_sgd, (yes, yes, yes), (yes, yes, yes), (yes, no, no), 4),
+            (_sgd, (yes, yes, yes), (yes, yes, no), (yes, yes, yes), 4),
+            (_adam, (yes, yes, yes, yes, no), None, (no,), 9),
+            (_adam, (yes, yes, yes, yes, yes), None, (yes,), 9),
+            (_rmsprop, (yes, yes, yes, no, no), None, (no, no), 6),
+            (_rmsprop, (yes, yes, yes, yes, yes), None, (yes, yes), 6),
+            (_adagrad, (yes, yes, yes), None, (no,), 3),
+        ):
+            writes = yes, no, *there[2:]
+            yield make_step(function, dtype, read or there, writes, flags, numbers, lanes, THREADS)
     yield from programs_of_sum(squares=True)

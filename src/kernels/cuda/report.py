@@ -23,6 +23,7 @@ FAMILIES = (
     "adaptive_pool",
     "conv",
     "conv_weight_grad",
+    "cross_entropy",
     "depthwise",
     "dropout",
     "gemm",

@@ -80,13 +80,30 @@ def row_max(value, t, shared, threads, group):
     return warp_max(value) if group == WARP else block_max(value, t, shared, threads)
 
 
+@inline
+def row_statistics(r, t, shared, threads, group, exponentials):
+    """(maximum, sum of exp(x - maximum)) of a row; r becomes x - maximum, or its exponentials."""
+    real = type(r[0])
+    top = real(-math.inf)
+    for k in range(len(r)):
+        top = larger(top, r[k])
+    top = row_max(top, t, shared, threads, group)
+    total = real(0)
+    for k in range(len(r)):
+        r[k] -= top
+        e = exp(r[k])
+        total += e
+        if exponentials:
+            r[k] = e
+    return top, row_sum(total, t, shared, threads, group)
+
+
 @functools.cache
 def make_rows(
     dtype: np.dtype, logarithm: bool, lanes: int, group: int, held: int, threads: int
 ) -> Kernel:
     """softmax or log_softmax of rows, `group` threads a row, `held` elements a thread."""
     least = dtype.type(-math.inf)
-    zero = dtype.type(0)
     one = dtype.type(1)
     rows = threads // group
 
@@ -99,18 +116,7 @@ def make_rows(
             row = o + cuda.threadIdx.x // group
             length = n if row < outer else 0
             load_row(x, row * n, length, t, group, r, lanes, least)
-            top = least
-            for k in range(held):
-                top = larger(top, r[k])
-            top = row_max(top, t, shared, threads, group)
-            total = zero
-            for k in range(held):
-                r[k] -= top
-                e = exp(r[k])
-                total += e
-                if not logarithm:
-                    r[k] = e
-            total = row_sum(total, t, shared, threads, group)
+            _, total = row_statistics(r, t, shared, threads, group, not logarithm)
             if logarithm:
                 total = log(total)
                 for k in range(held):
@@ -239,6 +245,12 @@ def join_sum(total, totals, tx, ty, columns, slices):
     return total
 
 
+@inline
+def first_of(column, n, inner):
+    """Where a column of n elements, `inner` apart, begins; there are fewer than 2^32 columns."""
+    return column + np.uint32(column) // np.uint32(inner) * (n - 1) * inner
+
+
 @functools.cache
 def make_columns(dtype: np.dtype, logarithm: bool, columns: int, slices: int) -> Kernel:
     """softmax or log_softmax, `slices` threads a column."""
@@ -253,7 +265,7 @@ def make_columns(dtype: np.dtype, logarithm: bool, columns: int, slices: int) ->
         while block < outer * inner:
             column = block + tx
             length = n if column < outer * inner else 0
-            first = column + np.uint32(column) // np.uint32(inner) * (n - 1) * inner
+            first = first_of(column, n, inner)
             top, total = column_statistics(x, first, length, inner, ty, slices)
             top, total = join_statistics(top, total, tops, totals, tx, ty, columns, slices)
             log_total = log(total)
@@ -282,7 +294,7 @@ def make_columns_backward(dtype: np.dtype, logarithm: bool, columns: int, slices
         while block < outer * inner:
             column = block + tx
             length = n if column < outer * inner else 0
-            first = column + np.uint32(column) // np.uint32(inner) * (n - 1) * inner
+            first = first_of(column, n, inner)
             total = zero
             i = np.int64(ty)
             while i < length:
