@@ -35,8 +35,9 @@ SMALL = {
     "reduction": {"THREADS": 64, "PART": 64},
     "optim": {"THREADS": 4, "BLOCKS": 1},
     "dropout": {"THREADS": 8, "BLOCKS": 1},
-    "norm": {"THREADS": 64, "PART": 64, "BLOCKS": 1, "ROWS": 2},
-    "pool": {"THREADS": 8, "BLOCKS": 1, "WARP": 2},
+    "norm": {"BLOCKS": 1},
+    "norm_sums": {"THREADS": 64, "PART": 64, "ROWS": 2},
+    "planes": {"THREADS": 8, "BLOCKS": 1, "WARP": 2},
 }
 
 

@@ -17,6 +17,7 @@ from convnet.kernels.cuda import (
     adaptive_pool,
     cross_entropy,
     loss,
+    planes,
     pool,
 )
 from convnet.kernels.cuda.intrinsics import vectors
@@ -169,7 +170,7 @@ ADAPTIVE = [
 @pytest.mark.parametrize("small", [1, 1000])
 def test_adaptive_pool(run, monkeypatch, case, memory_format, small):
     """As many lanes a cell as it has elements, and a thread a cell."""
-    monkeypatch.setattr(pool, "THREADS", 8 if small > 1 else 32)
+    monkeypatch.setattr(planes, "THREADS", 8 if small > 1 else 32)
     monkeypatch.setattr(adaptive_pool, "SMALL", small)
     run(case, "float64" if small > 1 else "float32", memory_format)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda import pool
+from convnet.kernels.cuda import planes
 from convnet.kernels.cuda.intrinsics import (
     LANES,
     WARP,
@@ -22,7 +22,7 @@ from convnet.kernels.cuda.intrinsics import (
     store_registers,
 )
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
-from convnet.kernels.cuda.pool import (
+from convnet.kernels.cuda.planes import (
     TOGETHER,
     lifted,
     place_of,
@@ -231,21 +231,21 @@ def make_pixels_backward(dtype: np.dtype, lanes: int, across: int, threads: int)
 def adaptive_avg_pool(x: Any, y: Any) -> None:
     n, q = lifted(x.shape[2:], 1), lifted(y.shape[2:], 1)
     images, channels = x.shape[:2]
-    most = pool.BLOCKS * multiprocessors()
+    most = planes.BLOCKS * multiprocessors()
     cell = max(1, math.prod(n) // math.prod(q))
     if x.flags.c_contiguous and y.flags.c_contiguous:
         line = math.prod(q) == q[2] == 1
         if line:  # one cell a plane: its axes are one
             n = 1, 1, math.prod(n)
         group = power_of_two(-(-cell // SMALL), 1, WARP)
-        run = make_planes(x.dtype, line, group, pool.THREADS)
-        grid = grid_for(y.size, pool.THREADS // group, most)
-        launch(run, grid, pool.THREADS, flat(x), flat(y), y.size, n, q)
+        run = make_planes(x.dtype, line, group, planes.THREADS)
+        grid = grid_for(y.size, planes.THREADS // group, most)
+        launch(run, grid, planes.THREADS, flat(x), flat(y), y.size, n, q)
         return
     cells = images * math.prod(q)
     lanes = lanes_of(x.dtype, x, y, multiple_of=channels)
-    across = power_of_two(-(-channels // lanes), 1, pool.WARP)
-    down = power_of_two(cell, 1, pool.THREADS // across)
+    across = power_of_two(-(-channels // lanes), 1, planes.WARP)
+    down = power_of_two(cell, 1, planes.THREADS // across)
     run = make_pixels(x.dtype, lanes, across, down)
     columns = grid_for(channels, across * lanes)
     grid = grid_for(cells, 1, max(1, most * 2 // columns)), columns
@@ -265,7 +265,7 @@ def adaptive_avg_pool_backward(dy: Any, dx: Any) -> None:
 
 
 def programs() -> Iterator[Kernel]:
-    threads = pool.THREADS
+    threads = planes.THREADS
     for dtype, lanes in LANES.items():
         for line, group in ((False, 1), (False, WARP), (True, 8), (True, WARP)):
             yield make_planes(dtype, line, group, threads)

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda import pool
+from convnet.kernels.cuda import planes
 from convnet.kernels.cuda.intrinsics import LANES
 from convnet.kernels.cuda.launch import Kernel, kernel
-from convnet.kernels.cuda.pool import TOGETHER, inside, run_planes
+from convnet.kernels.cuda.planes import TOGETHER, inside, run_planes
 from convnet.shapes import ConvDims
 from numba import cuda
 
@@ -116,5 +116,5 @@ def col2im(cols: Any, x: Any, dims: ConvDims) -> None:
 
 def programs() -> Iterator[Kernel]:
     for dtype in LANES:
-        yield make_im2col(dtype, pool.THREADS, pool.THREADS)
-        yield make_col2im(dtype, pool.THREADS, pool.THREADS)
+        yield make_im2col(dtype, planes.THREADS, planes.THREADS)
+        yield make_col2im(dtype, planes.THREADS, planes.THREADS)

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda import pool
+from convnet.kernels.cuda import planes
 from convnet.kernels.cuda.intrinsics import LANES, WARP, load_registers, store_registers
 from convnet.kernels.cuda.launch import Kernel, kernel
-from convnet.kernels.cuda.pool import run_pixels, run_planes
+from convnet.kernels.cuda.planes import run_pixels, run_planes
 from convnet.kernels.cuda.scalar import inline
 from numba import cuda
 
@@ -240,7 +240,7 @@ def interpolate_backward(
 
 
 def programs() -> Iterator[Kernel]:
-    threads = pool.THREADS
+    threads = planes.THREADS
     for dtype, lanes in LANES.items():
         yield make_planes(dtype, threads, threads)
         yield make_pixels(dtype, lanes, WARP, threads)

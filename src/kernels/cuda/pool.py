@@ -3,9 +3,6 @@
     planes (NCHW)            a thread has one element of the result: neighbours along W
     pixels (channels-last)   a thread has 16 bytes of channels of one pixel
 
-All ranks are three axes with sizes of 1 in front: n inputs, q outputs, windows of k taps, steps s,
-low padding p, dilation d. Output o and tap t of an axis read input o s - p + t d.
-
 Forward, a thread goes over the taps of its window. Backward, it goes over the windows that hold its
 input, and adds what they give: no two threads write to one place, and the sum has one order.
 Windows of few taps are constants of the kernel, so that the loops are unrolled and divisions by the
@@ -19,93 +16,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from convnet.kernels.cuda.intrinsics import LANES, WARP, lanes_of, load_registers, store_registers
-from convnet.kernels.cuda.launch import (
-    SIMULATED,
-    Kernel,
-    flat,
-    grid_for,
-    kernel,
-    launch,
-    multiprocessors,
+from convnet.kernels.cuda import planes
+from convnet.kernels.cuda.intrinsics import LANES, WARP, load_registers, store_registers
+from convnet.kernels.cuda.launch import Kernel, kernel
+from convnet.kernels.cuda.planes import (
+    TOGETHER,
+    inside,
+    lifted,
+    place_of,
+    places_of,
+    run_pixels,
+    run_planes,
 )
-from convnet.kernels.cuda.scalar import inline
+from convnet.kernels.cuda.pool_backward import make_pixels_backward, make_planes_backward
+from convnet.kernels.cuda.pool_windows import GEOMETRY, Window, divisor_of, named_pool
 from convnet.shapes import PoolDims
 from numba import cuda
 
-THREADS = 32 if SIMULATED else 256
-BLOCKS = 32  # a multiprocessor, at most
 TAPS = 27  # of windows that are constants, at most
-TOGETHER = 4  # elements of a plane whose loads a thread has under way at once
-
-Window = tuple[int, ...]  # k, s, d of three axes
-
-_GEOMETRY = ", ".join(["UniTuple(int64, 3)"] * 7) + ", int64, int64"
-
-
-@inline
-def inside(i, n):
-    """0 <= i < n, both within 32 bits: one comparison."""
-    return np.uint32(i) < np.uint32(n)
-
-
-@inline
-def place_of(a, b, c, q):
-    """(a, b, c) as one index into a plane q; computed in 32 bits, which halves the instructions."""
-    return np.int64(np.uint32((a * q[1] + b) * q[2] + c))
-
-
-@inline
-def places_of(i, q):
-    """The three indices of element i of a plane q, of fewer than 2^32 elements."""
-    row = np.uint32(np.uint32(i) // np.uint32(q[2]))
-    plane = np.uint32(row // np.uint32(q[1]))
-    b = np.uint32(row - plane * np.uint32(q[1]))
-    c = np.uint32(np.uint32(i) - row * np.uint32(q[2]))
-    return np.int64(plane), np.int64(b), np.int64(c)
-
-
-@inline
-def holders(k, s, d):
-    """How many windows of an axis may hold one input."""
-    return ((k - 1) * d + s) // s
-
-
-@inline
-def windows_of(i, k, q, s, p, d):
-    """(the first, the last) of the windows of an axis that reach over input i."""
-    beyond = i + p - (k - 1) * d
-    first = np.int64(np.uint32(beyond + s - 1) // np.uint32(s)) if beyond > 0 else np.int64(0)
-    last = np.int64(np.uint32(i + p) // np.uint32(s))
-    return first, last if last < q else q - 1
-
-
-@inline
-def extent(o, k, s, p, end, n, counts_padding):
-    """How many elements of an axis the average of output o is over."""
-    begin = o * s - p
-    stop = begin + k
-    high = end if counts_padding else n
-    low = -p if counts_padding else 0
-    return (stop if stop < high else high) - (begin if begin > low else low)
-
-
-@inline
-def divisor_of(a, b, c, k, s, p, end, n, counts_padding, divisor):
-    """k and s of an average pool are arguments here, wherever they are constants."""
-    if divisor > 0:
-        return divisor
-    volume = extent(a, k[0], s[0], p[0], end[0], n[0], counts_padding)
-    volume *= extent(b, k[1], s[1], p[1], end[1], n[1], counts_padding)
-    return volume * extent(c, k[2], s[2], p[2], end[2], n[2], counts_padding)
-
-
-def _named(function: Any, average: bool, window: Window | None, end: str) -> Any:
-    words = "avg_pool" if average else "max_pool"
-    if window:
-        words += "_" + "x".join(map(str, window[:3]))
-    function.__name__ = words + end
-    return function
 
 
 @functools.cache
@@ -173,10 +101,10 @@ def make_planes(
                 i += together * step
             plane += cuda.gridDim.x * down
 
-    signature = f"void({dtype}[::1], {dtype}[::1], {index or dtype}[::1], int64, {_GEOMETRY})"
+    signature = f"void({dtype}[::1], {dtype}[::1], {index or dtype}[::1], int64, {GEOMETRY})"
     name = ("_indices" if indexed else "") + "_planes"
     return kernel(signature, max_threads=threads, min_blocks=2)(
-        _named(pool_planes, average, window, name)
+        named_pool(pool_planes, average, window, name)
     )
 
 
@@ -248,174 +176,11 @@ def make_pixels(
             pixel += cuda.gridDim.x * down
 
     arrays = f"{dtype}[::1], {dtype}[::1], {index or dtype}[::1]"
-    signature = f"void({arrays}, int64, int64, {_GEOMETRY})"
+    signature = f"void({arrays}, int64, int64, {GEOMETRY})"
     name = ("_indices" if indexed else "") + "_pixels"
     return kernel(signature, max_threads=threads, min_blocks=2)(
-        _named(pool_pixels, average, window, name)
+        named_pool(pool_pixels, average, window, name)
     )
-
-
-@functools.cache
-def make_planes_backward(
-    dtype: np.dtype,
-    index: np.dtype | None,
-    average: bool,
-    window: Window | None,
-    across: int,
-    threads: int,
-) -> Kernel:
-    """dx: of every input, the sum over the windows that hold it (and have it as their maximum)."""
-    zero = dtype.type(0)
-    fixed = window is not None
-    c0, c1, c2, t0, t1, t2, e0, e1, e2 = window or (1,) * 9
-    down = threads // across
-
-    def gather_planes(dy, indices, dx, planes, n, q, k, s, p, d, end, counts_padding, divisor):
-        k0, k1, k2 = (c0, c1, c2) if fixed else (k[0], k[1], k[2])
-        s0, s1, s2 = (t0, t1, t2) if fixed else (s[0], s[1], s[2])
-        d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
-        size = n[0] * n[1] * n[2]
-        outputs = q[0] * q[1] * q[2]
-        h0, h1, h2 = holders(k0, s0, d0), holders(k1, s1, d1), holders(k2, s2, d2)
-        totals = cuda.local.array(TOGETHER, dtype)
-        t = cuda.threadIdx.x
-        step = np.int64(cuda.gridDim.y) * across
-        plane = np.int64(cuda.blockIdx.x) * down + t // across
-        while plane < planes:
-            i = np.int64(cuda.blockIdx.y) * across + t % across
-            while i < size:
-                for e in range(TOGETHER):
-                    place = min(i + e * step, size - 1)
-                    z, u, w = places_of(place, n)
-                    begin0, stop0 = windows_of(z, k0, q[0], s0, p[0], d0)
-                    begin1, stop1 = windows_of(u, k1, q[1], s1, p[1], d1)
-                    begin2, stop2 = windows_of(w, k2, q[2], s2, p[2], d2)
-                    total = zero
-                    for a in range(begin0, begin0 + h0):
-                        for b in range(begin1, begin1 + h1):
-                            for c in range(begin2, begin2 + h2):
-                                within = (a <= stop0) & (b <= stop1) & (c <= stop2)
-                                at = place_of(a, b, c, q) if within else np.int64(0)
-                                v = dy[plane * outputs + at]
-                                if average:
-                                    cells = divisor_of(
-                                        a, b, c, k, s, p, end, n, counts_padding, divisor
-                                    )
-                                    total += v / dtype.type(cells) if within else zero
-                                else:
-                                    within = within & (indices[plane * outputs + at] == place)
-                                    total += v if within else zero
-                    totals[e] = total
-                for e in range(TOGETHER):
-                    if i + e * step < size:
-                        dx[plane * size + i + e * step] = totals[e]
-                i += TOGETHER * step
-            plane += cuda.gridDim.x * down
-
-    signature = f"void({dtype}[::1], {index or dtype}[::1], {dtype}[::1], int64, {_GEOMETRY})"
-    named = _named(gather_planes, average, window, "_backward_planes")
-    return kernel(signature, max_threads=threads, min_blocks=2)(named)
-
-
-@functools.cache
-def make_pixels_backward(
-    dtype: np.dtype,
-    index: np.dtype | None,
-    average: bool,
-    window: Window | None,
-    lanes: int,
-    across: int,
-    threads: int,
-) -> Kernel:
-    zero = dtype.type(0)
-    fixed = window is not None
-    c0, c1, c2, t0, t1, t2, e0, e1, e2 = window or (1,) * 9
-    down = threads // across
-
-    def gather_pixels(
-        dy, indices, dx, images, channels, n, q, k, s, p, d, end, counts_padding, divisor
-    ):
-        k0, k1, k2 = (c0, c1, c2) if fixed else (k[0], k[1], k[2])
-        s0, s1, s2 = (t0, t1, t2) if fixed else (s[0], s[1], s[2])
-        d0, d1, d2 = (e0, e1, e2) if fixed else (d[0], d[1], d[2])
-        total = cuda.local.array(lanes, dtype)
-        r = cuda.local.array(lanes, dtype)
-        size = n[0] * n[1] * n[2]
-        outputs = q[0] * q[1] * q[2]
-        h0, h1, h2 = holders(k0, s0, d0), holders(k1, s1, d1), holders(k2, s2, d2)
-        ch = (cuda.blockIdx.y * across + cuda.threadIdx.x) * lanes
-        pixel = np.int64(cuda.blockIdx.x) * down + cuda.threadIdx.y
-        while pixel < images * size and ch < channels:
-            image = pixel // size
-            i = pixel - image * size
-            z, u, w = places_of(i, n)
-            begin0, stop0 = windows_of(z, k0, q[0], s0, p[0], d0)
-            begin1, stop1 = windows_of(u, k1, q[1], s1, p[1], d1)
-            begin2, stop2 = windows_of(w, k2, q[2], s2, p[2], d2)
-            for m in range(lanes):
-                total[m] = zero
-            for a in range(begin0, begin0 + h0):
-                for b in range(begin1, begin1 + h1):
-                    for c in range(begin2, begin2 + h2):
-                        within = (a <= stop0) & (b <= stop1) & (c <= stop2)
-                        at = place_of(a, b, c, q) if within else np.int64(0)
-                        first = (image * outputs + at) * channels + ch
-                        load_registers(dy, first, r, 0, lanes)
-                        if average:
-                            cells = divisor_of(a, b, c, k, s, p, end, n, counts_padding, divisor)
-                            for m in range(lanes):
-                                total[m] += r[m] / dtype.type(cells) if within else zero
-                        else:
-                            for m in range(lanes):
-                                mine = within & (indices[first + m] == i)
-                                total[m] += r[m] if mine else zero
-            store_registers(dx, pixel * channels + ch, total, 0, lanes)
-            pixel += cuda.gridDim.x * down
-
-    arrays = f"{dtype}[::1], {index or dtype}[::1], {dtype}[::1]"
-    signature = f"void({arrays}, int64, int64, {_GEOMETRY})"
-    named = _named(gather_pixels, average, window, "_backward_pixels")
-    blocks = 2 if not fixed else 3 if average else 4
-    return kernel(signature, max_threads=threads, min_blocks=blocks)(named)
-
-
-# Launch ---------------------------------------------------------------------------------------
-
-
-def power_of_two(n: int, least: int, most: int) -> int:
-    """The least power of two from `least` on that is n or more, but not above `most`."""
-    p = least
-    while p < n and p < most:
-        p *= 2
-    return p
-
-
-def run_planes(make: Any, key: Any, arrays: Any, planes: int, places: int, *numbers: Any) -> None:
-    """A kernel over planes of so many places. key : the factory's arguments before `across`."""
-    across = power_of_two(places, min(WARP, THREADS), THREADS)
-    most = BLOCKS * multiprocessors()
-    grid = grid_for(planes, THREADS // across, most)
-    pieces = grid_for(places, across, max(1, most // grid))
-    run = make(*key, across, THREADS)
-    launch(run, (grid, pieces), THREADS, *map(flat, arrays), planes, *numbers)
-
-
-def run_pixels(
-    make: Any, key: Any, arrays: Any, pixels: int, images: int, channels: int, *numbers: Any
-) -> None:
-    """A kernel over pixels of channels. key : the factory's arguments before `lanes`."""
-    lanes = lanes_of(arrays[0].dtype, *arrays, multiple_of=channels)
-    across = power_of_two(-(-channels // lanes), 1, WARP)
-    columns = grid_for(channels, across * lanes)
-    down = THREADS // across
-    grid = grid_for(pixels, down, max(1, BLOCKS * multiprocessors() // columns)), columns
-    run = make(*key, lanes, across, THREADS)
-    launch(run, grid, (across, down), *map(flat, arrays), images, channels, *numbers)
-
-
-def lifted(sizes: tuple[int, ...], fill: int) -> tuple[int, ...]:
-    """Sizes of one to three axes as three."""
-    return (fill,) * (3 - len(sizes)) + tuple(sizes)
 
 
 def _run(
@@ -465,13 +230,14 @@ def avg_pool_backward(dy: Any, dx: Any, dims: PoolDims) -> None:
 def programs() -> Iterator[Kernel]:
     windows = (1, 2, 2, 1, 2, 2, 1, 1, 1), (1, 3, 3, 1, 2, 2, 1, 1, 1), None
     int32, int64 = np.dtype(np.int32), np.dtype(np.int64)
+    threads = planes.THREADS
     for dtype, lanes in LANES.items():
         for window in windows:
             for index, average in ((None, False), (int32, False), (None, True)):
-                yield make_planes(dtype, index, average, window, THREADS, THREADS)
-                yield make_pixels(dtype, index, average, window, lanes, WARP, THREADS)
+                yield make_planes(dtype, index, average, window, threads, threads)
+                yield make_pixels(dtype, index, average, window, lanes, WARP, threads)
             for index, average in ((int32, False), (None, True)):
-                yield make_planes_backward(dtype, index, average, window, THREADS, THREADS)
-                yield make_pixels_backward(dtype, index, average, window, lanes, WARP, THREADS)
-        yield make_planes(dtype, int64, False, None, THREADS, THREADS)
-        yield make_pixels(dtype, int64, False, None, 1, WARP, THREADS)
+                yield make_planes_backward(dtype, index, average, window, threads, threads)
+                yield make_pixels_backward(dtype, index, average, window, lanes, WARP, threads)
+        yield make_planes(dtype, int64, False, None, threads, threads)
+        yield make_pixels(dtype, int64, False, None, 1, WARP, threads)

@@ -31,6 +31,7 @@ FAMILIES = (
     "interpolate",
     "loss",
     "norm",
+    "norm_sums",
     "optim",
     "pool",
     "reduce",
