@@ -37,6 +37,7 @@ SMALL = {
     "dropout": {"THREADS": 8, "BLOCKS": 1},
     "norm": {"BLOCKS": 1},
     "norm_sums": {"THREADS": 64, "PART": 64, "ROWS": 2},
+    "sums": {"SUM_LINES": 2, "SUM_COLUMNS": 4, "IMAGE_LINES": 2, "IMAGE_LANES": 2},
     "planes": {"THREADS": 8, "BLOCKS": 1, "WARP": 2},
 }
 
@@ -60,10 +61,6 @@ def small_tiles(request, monkeypatch):
     tile = Tile(8, 8, 4, 4, 4, 4)
     for module in (gemm, conv, conv_weight_grad):
         monkeypatch.setattr(module, "TILES", dict.fromkeys(module.TILES, (tile,) * 4))
-    for name, value in (("SUM_LINES", 2), ("SUM_COLUMNS", 4)):
-        monkeypatch.setattr(gemm, name, value)
-    for name in ("IMAGE_LINES", "IMAGE_LANES"):
-        monkeypatch.setattr(conv_weight_grad, name, 2)
     monkeypatch.setattr(depthwise, "THREADS", 8)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from convnet.kernels.cuda import conv, conv_input_grad, conv_weight_grad
+from convnet.kernels.cuda import conv, conv_input_grad, conv_weight_grad, sums
 from convnet.kernels.cuda.engine import Tile
 from convnet.shapes import conv_dims
 
@@ -27,7 +27,7 @@ class Small:
         if dw is not None:
             conv_weight_grad.implicit_gemm(dy, x, dw, dims, self.tile, self.splits)
         if db is not None:
-            conv_weight_grad.bias_grad(dy, db, (2, 2), 1)
+            sums.bias_grad(dy, db, (2, 2), 1)
 
 
 def lies(a, last):

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from convnet.kernels.cuda import gemm
+from convnet.kernels.cuda import gemm, sums
 from convnet.kernels.cuda.engine import Tile
 from convnet.precision import set_precision
 
@@ -25,7 +25,7 @@ class Small:
         gemm.run_gemm(a, b, c, out, alpha, beta, activation, self.tile, self.splits)
 
     def sum_rows(self, x, out):
-        gemm.sum_columns(x, out, *x.shape, (4, 2), 5)
+        sums.sum_columns(x, out, *x.shape, (4, 2), 5)
 
 
 def operand(rng, shape, transposed, dtype):

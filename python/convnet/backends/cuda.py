@@ -4,6 +4,8 @@ Functions and signatures are the reference's. Importing this imports numba: back
 first array on a GPU.
 """
 
+# ruff: noqa: F401 - the names are what the module is for
+
 from typing import Any
 
 from convnet.kernels.cuda import depthwise
@@ -36,10 +38,7 @@ from convnet.kernels.cuda.dropout import (
     dropout,
     dropout_backward,
 )
-from convnet.kernels.cuda.gemm import (
-    gemm,
-    sum_rows,
-)
+from convnet.kernels.cuda.gemm import gemm
 from convnet.kernels.cuda.im2col import (
     col2im,
     im2col,
@@ -86,65 +85,8 @@ from convnet.kernels.cuda.softmax import (
     softmax,
     softmax_backward,
 )
+from convnet.kernels.cuda.sums import sum_rows
 from convnet.shapes import ConvDims
-
-__all__ = [
-    "adagrad",
-    "adam",
-    "adaptive_avg_pool",
-    "adaptive_avg_pool_backward",
-    "avg_pool",
-    "avg_pool_backward",
-    "batch_norm",
-    "batch_norm_backward",
-    "batch_norm_stats",
-    "batch_norm_training",
-    "bce",
-    "bce_backward",
-    "bce_with_logits",
-    "bce_with_logits_backward",
-    "col2im",
-    "conv",
-    "conv_input_grad",
-    "conv_weight_grad",
-    "cross_entropy",
-    "cross_entropy_backward",
-    "dropout",
-    "dropout_backward",
-    "gelu",
-    "gelu_backward",
-    "gemm",
-    "im2col",
-    "interpolate",
-    "interpolate_backward",
-    "leaky_relu",
-    "leaky_relu_backward",
-    "log_softmax",
-    "log_softmax_backward",
-    "max_pool",
-    "max_pool_backward",
-    "mse_loss",
-    "mse_loss_backward",
-    "nll_loss",
-    "nll_loss_backward",
-    "relu",
-    "relu_backward",
-    "rmsprop",
-    "sgd",
-    "sigmoid",
-    "sigmoid_backward",
-    "silu",
-    "silu_backward",
-    "smooth_l1_loss",
-    "smooth_l1_loss_backward",
-    "softmax",
-    "softmax_backward",
-    "sum_all",
-    "sum_rows",
-    "sum_squares",
-    "tanh",
-    "tanh_backward",
-]
 
 
 def conv_algorithm(dims: ConvDims, channels_last: bool, gradient: str | None, dtype: Any) -> str:

@@ -1,6 +1,7 @@
 """Arrays on NVIDIA GPUs. Importing this loads nothing of CUDA; the first array does.
 
 array.py      DeviceArray: what ops and layers see of an array on a GPU
+layout.py     shapes and strides, as plain numbers
 functions.py  NumPy's functions on DeviceArrays, through NumPy's own protocols
 foreign.py    arrays of torch, CuPy and others, in and out without a copy
 memory.py     where results live: freed blocks are kept for the next

@@ -14,54 +14,27 @@ numpy.asarray() does not bring one to the host unseen: TypeError says to call ge
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from operator import index
 from typing import Any
 
 import numpy as np
 
 from convnet.gpu import driver
+from convnet.gpu.layout import (
+    Flags,
+    Shape,
+    contiguous_strides,
+    dense_order,
+    expanded_index,
+    pattern_of,
+    resolved_shape,
+    strides_of_view,
+)
 from convnet.gpu.memory import Block
-
-Shape = tuple[int, ...]
 
 # The stream that each library's arrays are worked on; foreign.py adds to it.
 CURRENT_STREAM: dict[str, Callable[[], int]] = {}
-
-
-class Flags:
-    """The flags of a DeviceArray, as NumPy names them."""
-
-    __slots__ = ("aligned", "c_contiguous", "f_contiguous", "writeable")
-
-    def __init__(self, shape: Shape, strides: Shape, itemsize: int, writeable: bool) -> None:
-        self.aligned, self.writeable = True, writeable
-        self.c_contiguous = _in_order(
-            zip(reversed(shape), reversed(strides), strict=True), itemsize
-        )
-        self.f_contiguous = _in_order(zip(shape, strides, strict=True), itemsize)
-
-
-def _in_order(axes: Iterable[tuple[int, int]], itemsize: int) -> bool:
-    """Whether axes (extent, stride), the innermost first, lie one after the other."""
-    axes = list(axes)
-    if any(n == 0 for n, _ in axes):
-        return True
-    for n, stride in axes:
-        if n != 1:
-            if stride != itemsize:
-                return False
-            itemsize *= n
-    return True
-
-
-def contiguous_strides(shape: Shape, itemsize: int) -> Shape:
-    """C order."""
-    strides = []
-    for n in reversed(shape):
-        strides.append(itemsize)
-        itemsize *= max(n, 1)
-    return tuple(reversed(strides))
 
 
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -249,10 +222,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         """A view where the strides allow it, else of a contiguous copy."""
         if len(shape) == 1 and not hasattr(shape[0], "__index__"):
             shape = tuple(shape[0])
-        new = _resolved(shape, self.size)
+        new = resolved_shape(shape, self.size)
         if new == self.shape:
             return self._view(new, self.strides)
-        strides = _reshaped(self.shape, self.strides, new, self.dtype.itemsize)
+        strides = strides_of_view(self.shape, self.strides, new, self.dtype.itemsize)
         if strides is None:
             return self.copy().reshape(new)
         return self._view(new, strides)
@@ -284,7 +257,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, key: Any) -> "DeviceArray":
         shape, strides, ptr = list[int](), list[int](), self.ptr
         axis = 0
-        for k in _expanded(key, self.ndim):
+        for k in expanded_index(key, self.ndim):
             if k is None:
                 shape.append(1)
                 strides.append(0)
@@ -340,10 +313,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def get(self) -> np.ndarray:
         """The elements on the host: waits for the array's stream."""
-        dense = _dense(self)
+        dense = dense_order(self)
         if dense is None:
             return self.copy().get()
-        host = np.empty_like(_pattern(self), subok=False)
+        host = np.empty_like(pattern_of(self), subok=False)
         if self.size:
             driver.download(host.ctypes.data, self.ptr, self.nbytes, self.queue)
         return host
@@ -460,7 +433,7 @@ def to_device(values: Any, stream: int = 0) -> DeviceArray:
         raise TypeError(f"values: expected numbers, got {values.dtype}")
     if not values.dtype.isnative:
         values = values.astype(values.dtype.newbyteorder("="))
-    source = values if _dense(values) is not None else np.ascontiguousarray(values)
+    source = values if dense_order(values) is not None else np.ascontiguousarray(values)
     out = allocate(values.shape, source.strides, values.dtype, stream)
     copy_from_host(out, source)
     return out
@@ -482,67 +455,8 @@ def copy_from_host(out: DeviceArray, values: np.ndarray) -> None:
         raise ValueError(
             f"expected {out.dtype} of {out.shape}, got {values.dtype} of {values.shape}"
         )
-    if out.strides != values.strides or _dense(out) is None:
+    if out.strides != values.strides or dense_order(out) is None:
         out[...] = to_device(values, out.queue)
         return
     if out.size:
         driver.upload(out.ptr, values.ctypes.data, out.nbytes, out.queue)
-
-
-def _dense(a: Any) -> tuple[int, ...] | None:
-    """The axes from the outermost in memory to the innermost if there are no gaps, else None."""
-    order = tuple(sorted(range(a.ndim), key=lambda i: (-a.strides[i], -a.shape[i])))
-    axes = [(a.shape[i], a.strides[i]) for i in reversed(order)]
-    return order if _in_order(axes, a.dtype.itemsize) else None
-
-
-def _pattern(a: DeviceArray) -> np.ndarray:
-    """A host array with the shape, type and axis order of a dense array, without its memory."""
-    return np.ndarray(a.shape, a.dtype, np.empty(max(a.nbytes, 1), np.uint8).data, 0, a.strides)
-
-
-def _resolved(shape: tuple[Any, ...], size: int) -> Shape:
-    new = [index(n) for n in shape]
-    if new.count(-1) > 1:
-        raise ValueError("reshape: at most one extent may be -1")
-    if -1 in new:
-        rest = math.prod(n for n in new if n != -1)
-        if rest == 0 or size % rest:
-            raise ValueError(f"cannot reshape {size} elements into {tuple(new)}")
-        new[new.index(-1)] = size // rest
-    if math.prod(new) != size:
-        raise ValueError(f"cannot reshape {size} elements into {tuple(new)}")
-    return tuple(new)
-
-
-def _reshaped(shape: Shape, strides: Shape, new: Shape, itemsize: int) -> Shape | None:
-    """The strides of a view in another shape, or None where only a copy will do.
-
-    NumPy finds them by trying, on an array that has these strides and no memory of its own.
-    """
-    if _in_order(zip(reversed(shape), reversed(strides), strict=True), itemsize):
-        return contiguous_strides(new, itemsize)
-    dummy = np.lib.stride_tricks.as_strided(np.empty(1, f"V{itemsize}"), shape, strides)
-    try:
-        return dummy.reshape(new, copy=False).strides
-    except (TypeError, ValueError):
-        return None
-
-
-def _expanded(key: Any, ndim: int) -> list[Any]:
-    """A basic index as a list without Ellipsis."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    for k in keys:
-        basic = k is None or k is Ellipsis or isinstance(k, slice) or hasattr(k, "__index__")
-        if not basic or isinstance(k, (bool, np.bool_)) or getattr(k, "ndim", 0):
-            raise NotImplementedError(
-                f"indexing a GPU array by {type(k).__name__}: integers, slices, None and ... are "
-                "what there is; bring the array to the CPU for more"
-            )
-    used = sum(k is not None and k is not Ellipsis for k in keys)
-    if used > ndim:
-        raise IndexError(f"too many indices: {used} for {ndim} axes")
-    if Ellipsis in keys:
-        at = keys.index(Ellipsis)
-        keys[at : at + 1] = [slice(None)] * (ndim - used)
-    return keys

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from convnet.gpu import driver
-from convnet.gpu.array import CURRENT_STREAM, DeviceArray, contiguous_strides
+from convnet.gpu.array import CURRENT_STREAM, DeviceArray
+from convnet.gpu.layout import contiguous_strides
 
 Shape = tuple[int, ...]
 

@@ -37,7 +37,6 @@ from convnet.kernels.cuda.gemm import (
     MOST_Z,
     choose_splits,
     make_add_parts,
-    sum_columns,
 )
 from convnet.kernels.cuda.intrinsics import (
     VECTOR,
@@ -55,6 +54,7 @@ from convnet.kernels.cuda.intrinsics import (
     store_registers,
 )
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, scratch
+from convnet.kernels.cuda.sums import bias_grad
 from convnet.kernels.cuda.windows import CHUNK, SIZES, describe_pixels, describe_taps
 from convnet.shapes import ConvDims
 from numba import cuda, int32, int64
@@ -277,64 +277,6 @@ def implicit_gemm(
         launch(make_add_parts(dtype), grid, BLOCK, *arrays, add, 1.0, 0.0)
 
 
-@functools.cache
-def make_sum_images(dtype: np.dtype, lines: int, lanes: int) -> Kernel:
-    """dy, parts, (images, channels, pixels, images of a part): parts of the sums of channels.
-
-    `lanes` threads side by side go along the pixels of an image, `lines` lines of them each take
-    another image.
-    """
-    zero = dtype.type(0)
-    threads = lines * lanes
-
-    @kernel(f"void({dtype}[::1], {dtype}[::1], UniTuple(int64, 4))", max_threads=threads)
-    def sum_images(dy, parts, sizes):
-        images, channels, pixels, part = sizes
-        shared = shared_array(threads, dtype)
-        thread = cuda.threadIdx.x
-        lane, line = thread % lanes, thread // lanes
-        channel = cuda.blockIdx.x
-        first = cuda.blockIdx.y * part
-        total = zero
-        for n in range(first + line, min(first + part, images), lines):
-            at = (n * channels + channel) * pixels
-            for i in range(lane, pixels, lanes):
-                total += dy[at + i]
-        shared[thread] = total
-        step = threads // 2
-        while step > 0:
-            cuda.syncthreads()
-            if thread < step:
-                shared[thread] += shared[thread + step]
-            step //= 2
-        if thread == 0:
-            parts[cuda.blockIdx.y * channels + channel] = shared[0]
-
-    return sum_images
-
-
-IMAGE_LINES, IMAGE_LANES, IMAGES_OF_PART = 8, 32, 16
-
-
-def bias_grad(
-    dy: Any, db: Any, block: tuple[int, int] | None = None, part: int = IMAGES_OF_PART
-) -> None:
-    """db[k] = sum of dy[:, k]; block : (lines, lanes) of threads, part : images."""
-    lines, lanes = block or (IMAGE_LINES, IMAGE_LANES)
-    images, channels = dy.shape[:2]
-    pixels = prod(dy.shape[2:])
-    if is_last(dy):
-        sum_columns(dy, db, images * pixels, channels)
-        return
-    part = max(part, -(-images // MOST_Z))
-    parts = -(-images // part)
-    to = db if parts == 1 else scratch(db, (parts, channels))
-    run, grid = make_sum_images(dy.dtype, lines, lanes), (channels, parts)
-    launch(run, grid, lines * lanes, flat(dy), flat(to), (images, channels, pixels, part))
-    if parts > 1:
-        sum_columns(to, db, parts, channels)
-
-
 def programs() -> Iterator[Kernel]:
     large, small = TILES[F32]
     yield make_weight_grad(F32, large, ALONG_DEPTH, ALONG_DEPTH, 2)
@@ -344,5 +286,3 @@ def programs() -> Iterator[Kernel]:
     yield make_weight_grad(F32, small, ALONG_LINE, ALONG_LINE, 2)
     yield make_weight_grad(F64, *TILES[F64], ALONG_DEPTH, ALONG_DEPTH, 2)
     yield make_weight_grad(F64, *TILES[F64], ALONG_LINE, ALONG_LINE, 3)
-    for dtype in (F32, F64):
-        yield make_sum_images(dtype, IMAGE_LINES, IMAGE_LANES)

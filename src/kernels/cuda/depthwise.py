@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda.engine import inlined
-from convnet.kernels.cuda.gemm import sum_columns
 from convnet.kernels.cuda.intrinsics import inside, pick, quotient, shared_array
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, scratch
+from convnet.kernels.cuda.sums import sum_columns
 from convnet.shapes import ConvDims
 from numba import cuda, int32
 

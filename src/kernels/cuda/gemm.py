@@ -327,73 +327,6 @@ def run_gemm(
         launch(make_add_parts(dtype), grid, BLOCK, flat(to), flat(c), flat(out), sizes, alpha, beta)
 
 
-@functools.cache
-def make_sum_rows(dtype: np.dtype, lines: int, columns: int) -> Kernel:
-    """x, parts, (rows, columns, rows of a part): a part of the sum of each column.
-
-    A block sums `columns` of them side by side, its `lines` lines of threads every lines-th row.
-    """
-    zero = dtype.type(0)
-    length = lines * columns
-
-    @kernel(f"void({dtype}[::1], {dtype}[::1], UniTuple(int64, 3))", max_threads=length)
-    def sum_rows(x, parts, sizes):
-        rows, width, part = sizes
-        shared = shared_array(length, dtype)
-        column, line = cuda.threadIdx.x, cuda.threadIdx.y
-        j = cuda.blockIdx.x * columns + column
-        first = cuda.blockIdx.y * part
-        total = zero
-        if j < width:
-            for i in range(first + line, min(first + part, rows), lines):
-                total += x[i * width + j]
-        shared[line * columns + column] = total
-        step = lines // 2
-        while step > 0:
-            cuda.syncthreads()
-            if line < step:
-                other = shared[(line + step) * columns + column]
-                shared[line * columns + column] += other
-            step //= 2
-        if line == 0 and j < width:
-            parts[cuda.blockIdx.y * width + j] = shared[column]
-
-    return sum_rows
-
-
-SUM_LINES, SUM_COLUMNS = 8, 32
-ROWS_OF_PART = 512
-
-
-def sum_rows(x: Any, out: Any) -> None:
-    sum_columns(x, out, *x.shape)
-
-
-def sum_columns(
-    x: Any,
-    out: Any,
-    rows: int,
-    columns: int,
-    block: tuple[int, int] | None = None,
-    part: int = ROWS_OF_PART,
-) -> None:
-    """out[j] = sum over i of x[i, j], x's memory being rows x columns.
-
-    In parts of so many rows, each by a block of (lines, columns) threads, and then the parts.
-    """
-    lines, across = block or (SUM_LINES, SUM_COLUMNS)
-    run = make_sum_rows(x.dtype, lines, across)
-    while True:
-        part = max(part, -(-rows // MOST_Z))
-        parts = -(-rows // part)
-        to = out if parts == 1 else scratch(out, (parts, columns))
-        grid = -(-columns // across), parts
-        launch(run, grid, (across, lines), flat(x), flat(to), (rows, columns, part))
-        if parts == 1:
-            return
-        x, rows = to, parts
-
-
 def programs() -> Iterator[Kernel]:
     """Every tile; of the largest every way to copy, for doubles the ends of the range."""
     for dtype in FLOATS:
@@ -407,4 +340,3 @@ def programs() -> Iterator[Kernel]:
             yield make_gemm(dtype, large, ALONG_DEPTH, VECTORS, True)
             yield make_gemm(dtype, large, VECTORS, ALONG_DEPTH, True)
         yield make_add_parts(dtype)
-        yield make_sum_rows(dtype, SUM_LINES, SUM_COLUMNS)

@@ -37,6 +37,7 @@ FAMILIES = (
     "reduce",
     "softmax",
     "strided",
+    "sums",
 )
 
 
