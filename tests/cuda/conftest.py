@@ -64,6 +64,17 @@ def small_tiles(request, monkeypatch):
     monkeypatch.setattr(depthwise, "THREADS", 8)
 
 
+@pytest.fixture(autouse=True)
+def copies_are_waited_for(request):
+    """Late copies to shared memory would overwrite what a kernel keeps there after its loop."""
+    from convnet.kernels.cuda.intrinsics.shared import groups_of_threads
+
+    groups_of_threads.clear()
+    yield
+    if "test_intrinsics" not in request.module.__name__:
+        assert not any(groups_of_threads)
+
+
 @pytest.fixture
 def checked():
     """checked(family module): its functions, each call held against the reference in float64.

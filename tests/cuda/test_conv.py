@@ -1,9 +1,13 @@
 """Convolution and its gradients on the simulator, with tiles small enough to cross every edge."""
 
+from math import prod
+
 import numpy as np
 import pytest
+from convnet.backends import reference
 from convnet.kernels.cuda import conv, conv_input_grad, conv_weight_grad, sums
 from convnet.kernels.cuda.engine import Tile
+from convnet.precision import set_precision
 from convnet.shapes import conv_dims
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -118,6 +122,47 @@ def test_parts_of_a_weight_gradient(checked, monkeypatch):
         run(checked, (4, 6, 3, 4), (8, 3, 2, 2), groups=2, last=(last,) * 3, only="weight",
             bias=False, module=module)  # fmt: skip
     assert parts == [(2 * 2 * 4 * 12,)] * 2
+
+
+WARP_TILE = Tile(32, 16, 8, 2, 4, 4)  # 32 threads: one warp
+
+
+@pytest.mark.parametrize("last", [0, 1], ids=["nchw", "channels_last"])
+def test_tf32(last):
+    """docs/cuda.md: 2^-10 of sum |x||w| beside float32's bound, and only where it is allowed."""
+    rng = np.random.default_rng(8)
+    x_shape, w_shape = (2, 3, 5, 6), (33, 3, 3, 2)
+    dims = conv_dims(x_shape, w_shape, (1, 2), 1, 1, 1, 2)
+    dy_shape = (2, 33, *dims.out_size)
+    x, w, dy = (
+        lies(rng.standard_normal(s).astype(F32), last) for s in (x_shape, w_shape, dy_shape)
+    )
+    tile = conv.turn(WARP_TILE) if last else WARP_TILE
+
+    def all_three(x, w, dy, tile):
+        y, dx, dw = np.empty_like(dy), np.empty_like(x), np.empty_like(w)
+        conv.implicit_gemm(x, w, None, y, dims, None, tile)
+        conv_input_grad.implicit_gemm(dy, w, None, dx, dims, tile)
+        conv_weight_grad.implicit_gemm(dy, x, dw, dims, WARP_TILE, 1)
+        return y, dx, dw
+
+    def exactly(x, w, dy):
+        y, dx, dw = (np.empty(s) for s in (dy_shape, x_shape, w_shape))
+        reference.conv(x, w, None, y, dims, None)
+        reference.conv_input_grad(dy, w, None, dx, dims)
+        reference.conv_weight_grad(dy, x, dw, None, dims)
+        return y, dx, dw
+
+    wide = [a.astype(F64) for a in (x, w, dy)]
+    exact, magnitude = exactly(*wide), exactly(*map(np.abs, wide))
+    lengths = 3 * 6, 33 * 6, 2 * prod(dims.out_size)
+    for precision, rounded in (("high", 0), ("medium", 2**-10)):
+        with set_precision(precision):
+            results = all_three(x, w, dy, tile)
+        for result, right, size, k in zip(results, exact, magnitude, lengths, strict=True):
+            error = np.abs(result - right) / np.maximum(size, 1e-30)
+            assert error.max() <= rounded + (8 + 2 * np.sqrt(k)) * 2**-23
+            assert (error.max() > 2**-14) == bool(rounded)
 
 
 def test_special_values(checked):

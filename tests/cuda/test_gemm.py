@@ -121,6 +121,11 @@ def test_a_tile_that_ships(checked, dtype):
 WARP_TILE = Tile(32, 16, 8, 2, 4, 4)  # 32 threads: one warp
 
 
+def test_tiles_that_ship_suit_tensor_cores():
+    assert all(tile.suits_tensor_cores for tile in gemm.TILES[F32])
+    assert not TILE.suits_tensor_cores
+
+
 @pytest.mark.parametrize("flags", [(0, 0), (1, 1)], ids=["NN", "TT"])
 def test_tf32(flags):
     """The error documented in docs/cuda.md: 2^-10 of sum |a||b| beside the bound of float32."""

@@ -14,6 +14,7 @@ from convnet.kernels.cuda.engine import (
     ALONG_LINE,
     VECTORS,
     Tile,
+    allows_tf32,
     takes_vectors,
 )
 from convnet.kernels.cuda.intrinsics import VECTOR, begins_at_vector
@@ -132,7 +133,8 @@ def run_windows(
     numbers["wide"] = wide and begins_at_vector(y)
     numbers["bias"] = b is not None
     flat_ = numbers["extent_0"] == numbers["taps_0"] == 1 and numbers["start_0"] == 0
-    run = make_windows(dtype, tile, w_mode, x_mode, 2 if flat_ else 3, turned)
+    axes, tf32 = 2 if flat_ else 3, allows_tf32(tile, dtype)
+    run = make_windows(dtype, tile, w_mode, x_mode, axes, turned, tf32)
     arrays = flat(w), flat(x), flat(y if b is None else b), flat(y)
     tiles = -(-numbers["pixels"] // pixels_of)
     for first in range(0, tiles, MOST_TILES):
@@ -190,6 +192,9 @@ def programs() -> Iterator[Kernel]:
     yield make_windows(F32, turn(large), ALONG_DEPTH, ALONG_DEPTH, 2, True)
     yield make_windows(F32, turn(large), ALONG_LINE, ALONG_DEPTH, 2, True)
     yield make_windows(F32, large, ALONG_DEPTH, ALONG_LINE, 3, False)
+    for tile in TILES[F32]:
+        yield make_windows(F32, tile, ALONG_DEPTH, ALONG_LINE, 2, False, True)
+        yield make_windows(F32, turn(tile), ALONG_DEPTH, ALONG_DEPTH, 2, True, True)
     for tile in TILES[F64]:
         yield make_windows(F64, tile, ALONG_DEPTH, ALONG_LINE, 2, False)
     yield make_windows(F64, turn(tile), ALONG_DEPTH, ALONG_DEPTH, 3, True)

@@ -23,13 +23,17 @@ from convnet.kernels.cuda.conv import F32, F64, MOST, axes_of, in_elements, is_l
 from convnet.kernels.cuda.engine import (
     ALONG_DEPTH,
     ALONG_LINE,
-    PAD,
     VECTORS,
     Tile,
+    allows_tf32,
+    buffers,
+    multiply,
     my_place,
     my_share,
     place,
+    row_of,
     share,
+    spread,
     takes_vectors,
 )
 from convnet.kernels.cuda.gemm import (
@@ -48,9 +52,7 @@ from convnet.kernels.cuda.intrinsics import (
     copy_wait,
     inside,
     load_registers,
-    multiply_step,
     shared_array,
-    spread_sums,
     store_registers,
 )
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, scratch
@@ -66,14 +68,14 @@ TILES = {
 
 
 @functools.cache
-def make_weight_grad(dtype: np.dtype, tile: Tile, dy_mode: int, x_mode: int, axes: int) -> Kernel:
+def make_weight_grad(
+    dtype: np.dtype, tile: Tile, dy_mode: int, x_mode: int, axes: int, tf32: bool = False
+) -> Kernel:
     """dy, x, dw or its parts, SIZES of the forward convolution, (splits, pixels of a part, wide,
     first of groups x splits)."""
     rows, columns, depth, stages, thread_rows, thread_columns = tile
     threads, sums_of_thread = tile.threads, thread_rows * thread_columns
-    a_pitch, b_pitch = rows + PAD, columns + PAD
-    a_stage, b_stage = depth * a_pitch, depth * b_pitch
-    b_start, length = stages * a_stage, tile.length(dtype)
+    a_pitch, b_pitch, a_stage, b_stage, b_start, length = buffers(tile, dtype, tf32)
     (a_across, a_lanes, a_step, a_passes, a_depth_step, a_depth_passes) = share(
         tile, rows, dy_mode, dtype
     )
@@ -81,8 +83,9 @@ def make_weight_grad(dtype: np.dtype, tile: Tile, dy_mode: int, x_mode: int, axe
         tile, columns, x_mode, dtype
     )
     warp_rows, warp_columns, warps, lanes, row_groups, rows_apart, columns_apart = place(
-        tile, dtype
+        tile, dtype, tf32
     )
+    of_warp, across_warp = tile.warp_tile
     ahead, under_way, last_stage = stages - 1, stages - 2, stages - 1
     chunk = CHUNK * depth
     ring = 2 * chunk
@@ -95,6 +98,7 @@ def make_weight_grad(dtype: np.dtype, tile: Tile, dy_mode: int, x_mode: int, axe
         f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], UniTuple(int64, {numbers}), "
         "UniTuple(int64, 4))",
         max_threads=threads,
+        min_blocks=2 if tf32 else None,
     )
     def weight_grad(dy, x, parts, sizes, split):
         shared = shared_array(length, dtype)
@@ -131,7 +135,9 @@ def make_weight_grad(dtype: np.dtype, tile: Tile, dy_mode: int, x_mode: int, axe
         b_line, b_d = my_share(thread, x_mode, b_across, b_lanes)
         b_to = int32(b_start + b_d * b_pitch + b_line)
         extent_0, extent_1, extent_2 = int32(sizes[25]), int32(sizes[26]), int32(sizes[27])
-        row, column = my_place(thread, warp_rows, warp_columns, warps, lanes)
+        row, column = my_place(
+            thread, warp_rows, warp_columns, warps, lanes, of_warp, across_warp, tf32
+        )
 
         for step in range(int32(ahead + steps)):
             if step >= ahead:
@@ -172,23 +178,22 @@ def make_weight_grad(dtype: np.dtype, tile: Tile, dy_mode: int, x_mode: int, axe
             copy_commit()
             if step >= ahead:
                 stage = int32((step + 1) & last_stage)
-                multiply_step(
+                multiply(
                     shared, stage * a_stage + row, a_pitch, b_start + stage * b_stage + column,
                     b_pitch, sums, depth, lanes, thread_rows, thread_columns, rows_apart,
-                    columns_apart,
+                    columns_apart, of_warp, across_warp, tf32,
                 )  # fmt: skip
 
         filters, count, wide = sizes[0], sizes[2], split[2]
+        copy_wait(0)
         for g in range(row_groups):
-            cuda.syncthreads()
-            spread_sums(
-                shared, row * b_pitch + column, b_pitch, sums, g, lanes, thread_rows,
-                thread_columns, columns_apart,
+            spread(
+                shared, row, column, b_pitch, sums, g, lanes, thread_rows, thread_columns,
+                columns_apart, of_warp, across_warp, tf32,
             )  # fmt: skip
-            cuda.syncthreads()
             for e in range(thread * lanes, rows_apart * columns, threads * lanes):
                 r, j = e // columns, e % columns
-                f, t = f_first + g * rows_apart + r, t_first + j
+                f, t = f_first + row_of(g, r, rows_apart, of_warp, tf32), t_first + j
                 if (f < filters) & (t < count):
                     load_registers(shared, r * b_pitch + j, values, 0, lanes)
                     to = (z * filters + f) * count + t
@@ -262,7 +267,7 @@ def implicit_gemm(
     to = dw if splits == 1 else scratch(dw, (dims.groups * splits * filters * depths,))
     wide = depths % lanes == 0 and begins_at_vector(to)
     axes = 2 if numbers["extent_0"] == numbers["taps_0"] == 1 and numbers["start_0"] == 0 else 3
-    run = make_weight_grad(dtype, tile, dy_mode, x_mode, axes)
+    run = make_weight_grad(dtype, tile, dy_mode, x_mode, axes, allows_tf32(tile, dtype))
     values = tuple(numbers[s] for s in SIZES)
     tiles = -(-filters // tile.rows), -(-depths // tile.columns)
     for first in range(0, dims.groups * splits, MOST_Z):
@@ -283,6 +288,9 @@ def programs() -> Iterator[Kernel]:
     yield make_weight_grad(F32, large, VECTORS, VECTORS, 2)
     yield make_weight_grad(F32, large, ALONG_LINE, ALONG_LINE, 3)
     yield make_weight_grad(F32, small, ALONG_DEPTH, ALONG_DEPTH, 3)
+    for tile in TILES[F32]:
+        for mode in (ALONG_DEPTH, ALONG_LINE):
+            yield make_weight_grad(F32, tile, mode, mode, 2, True)
     yield make_weight_grad(F32, small, ALONG_LINE, ALONG_LINE, 2)
     yield make_weight_grad(F64, *TILES[F64], ALONG_DEPTH, ALONG_DEPTH, 2)
     yield make_weight_grad(F64, *TILES[F64], ALONG_LINE, ALONG_LINE, 3)

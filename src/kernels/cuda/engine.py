@@ -21,7 +21,8 @@ belongs: whole lines, whichever of rows and columns memory has innermost, and al
 and activation in one place.
 
 What differs between operations is how they copy (`copy_matrix` here, windows in conv.py) and store.
-An element of C is one chain of multiply-adds in the order of the depth, whatever the tile.
+An element of C is one chain of multiply-adds in the order of the depth, whatever the tile. In TF32
+(`set_precision("medium")`) tensor cores multiply; copies and stores are the same.
 """
 
 import functools
@@ -31,13 +32,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from convnet.kernels.cuda.intrinsics import (
     VECTOR,
+    barrier,
     copy_async,
     copy_vector_async,
+    multiply_step,
+    multiply_step_tf32,
+    spread_sums,
+    spread_sums_tf32,
 )
 from convnet.kernels.cuda.launch import SIMULATED
+from convnet.precision import get_precision
 from numba import cuda
 
 PAD = 4  # 8 threads along the depth by 4 along rows meet 32 different banks
+PAD_TF32 = 8  # 4 threads along the depth by 8 along rows do
 
 # How the threads of a block share a step of an operand: side by side along the depth (which memory
 # has innermost), along rows or columns, or along these with 16 bytes each.
@@ -63,11 +71,49 @@ class Tile(NamedTuple):
     def threads(self) -> int:
         return self.rows // self.thread_rows * (self.columns // self.thread_columns)
 
-    def length(self, dtype: np.dtype) -> int:
-        """Elements of shared memory: the stages of A and B, or later a group of rows of C."""
-        stages = (self.rows + self.columns + 2 * PAD) * self.depth * self.stages
-        group = VECTOR[dtype] * self.rows // self.thread_rows
-        return max(stages, group * (self.columns + PAD))
+    @property
+    def warp(self) -> tuple[int, int]:
+        """Threads of a warp along rows, and along columns."""
+        along_rows = self.rows // self.thread_rows
+        warp_rows = min(8, along_rows)
+        return warp_rows, min(32 // warp_rows, self.columns // self.thread_columns)
+
+    @property
+    def warp_tile(self) -> tuple[int, int]:
+        """Rows and columns of a warp."""
+        return self.warp[0] * self.thread_rows, self.warp[1] * self.thread_columns
+
+    @property
+    def suits_tensor_cores(self) -> bool:
+        """Whether whole warps have whole products of 16 x 8 x 8."""
+        rows, columns = self.warp_tile
+        return self.threads % 32 == rows % 16 == columns % 8 == self.depth % 8 == 0
+
+
+def allows_tf32(tile: Tile, dtype: np.dtype) -> bool:
+    """Whether the precision in force lets tensor cores round the factors."""
+    medium = dtype == np.float32 and get_precision() == "medium"
+    return medium and tile.suits_tensor_cores
+
+
+class Buffers(NamedTuple):
+    """Where the stages of A and B lie in shared memory, in elements; later a group of rows of C."""
+
+    a_pitch: int
+    b_pitch: int
+    a_stage: int
+    b_stage: int
+    b_start: int
+    length: int
+
+
+def buffers(tile: Tile, dtype: np.dtype, tf32: bool) -> Buffers:
+    pad = PAD_TF32 if tf32 else PAD
+    a_pitch, b_pitch = tile.rows + pad, tile.columns + pad
+    a_stage, b_stage = tile.depth * a_pitch, tile.depth * b_pitch
+    group = place(tile, dtype, tf32).rows_apart * b_pitch
+    length = max(tile.stages * (a_stage + b_stage), group)
+    return Buffers(a_pitch, b_pitch, a_stage, b_stage, tile.stages * a_stage, length)
 
 
 class Share(NamedTuple):
@@ -149,7 +195,10 @@ def copy_matrix(
 
 
 class Place(NamedTuple):
-    """Where the sums of a thread lie in its tile: groups of a vector, `*_apart` apart."""
+    """Where the sums of a thread lie in its tile: groups of a vector, `*_apart` apart.
+
+    With tensor cores a warp has as many rows and columns, and a group are 16 rows of each warp.
+    """
 
     warp_rows: int  # threads of a warp along rows, and along columns
     warp_columns: int
@@ -161,26 +210,28 @@ class Place(NamedTuple):
 
 
 @functools.cache
-def place(tile: Tile, dtype: np.dtype) -> Place:
+def place(tile: Tile, dtype: np.dtype, tf32: bool = False) -> Place:
     lanes = VECTOR[dtype]
     along_rows = tile.rows // tile.thread_rows
-    along_columns = tile.columns // tile.thread_columns
-    warp_rows = min(8, along_rows)
-    warp_columns = min(32 // warp_rows, along_columns)
+    warp_rows, warp_columns = tile.warp
+    warps = along_rows // warp_rows
     return Place(
         warp_rows,
         warp_columns,
-        along_rows // warp_rows,
+        warps,
         lanes,
-        tile.thread_rows // lanes,
-        along_rows * lanes,
-        along_columns * lanes,
+        tile.warp_tile[0] // 16 if tf32 else tile.thread_rows // lanes,
+        warps * 16 if tf32 else along_rows * lanes,
+        tile.columns // tile.thread_columns * lanes,
     )
 
 
 @inlined
-def my_place(thread, warp_rows, warp_columns, warps, lanes):
-    """The first (row, column) of a thread's sums in the tile."""
+def my_place(thread, warp_rows, warp_columns, warps, lanes, of_warp, across_warp, tf32):
+    """The first (row, column) of a thread's sums in the tile; with tensor cores of its warp's."""
+    if tf32:
+        warp = thread // 32
+        return warp % warps * of_warp, warp // warps * across_warp
     row = thread % warp_rows
     rest = thread // warp_rows
     column = rest % warp_columns
@@ -188,3 +239,66 @@ def my_place(thread, warp_rows, warp_columns, warps, lanes):
     row += warp % warps * warp_rows
     column += warp // warps * warp_columns
     return row * lanes, column * lanes
+
+
+@inlined
+def multiply(
+    shared,
+    a,
+    a_pitch,
+    b,
+    b_pitch,
+    sums,
+    depth,
+    lanes,
+    rows,
+    columns,
+    rows_apart,
+    columns_apart,
+    of_warp,
+    across_warp,
+    tf32,
+):
+    """Add the products of a step that lies in shared memory to a thread's sums."""
+    if tf32:
+        multiply_step_tf32(shared, a, a_pitch, b, b_pitch, sums, depth, of_warp, across_warp)
+    else:
+        multiply_step(
+            shared, a, a_pitch, b, b_pitch, sums, depth, lanes, rows, columns, rows_apart,
+            columns_apart,
+        )  # fmt: skip
+
+
+@inlined
+def spread(
+    shared,
+    row,
+    column,
+    pitch,
+    sums,
+    group,
+    lanes,
+    rows,
+    columns,
+    columns_apart,
+    of_warp,
+    across_warp,
+    tf32,
+):
+    """Write a group of the rows of C to shared memory, once all threads are done with it."""
+    barrier()
+    if tf32:
+        at = row // of_warp * 16 * pitch + column
+        spread_sums_tf32(shared, at, pitch, sums, group, of_warp, across_warp)
+    else:
+        at = row * pitch + column
+        spread_sums(shared, at, pitch, sums, group, lanes, rows, columns, columns_apart)
+    barrier()
+
+
+@inlined
+def row_of(group, r, rows_apart, of_warp, tf32):
+    """Which row of the tile the r-th of a group is."""
+    if tf32:
+        return r // 16 * of_warp + group * 16 + r % 16
+    return group * rows_apart + r

@@ -17,14 +17,18 @@ import numpy as np
 from convnet.kernels.cuda.engine import (
     ALONG_DEPTH,
     ALONG_LINE,
-    PAD,
     VECTORS,
     Tile,
+    allows_tf32,
+    buffers,
     copy_matrix,
+    multiply,
     my_place,
     my_share,
     place,
+    row_of,
     share,
+    spread,
     takes_vectors,
 )
 from convnet.kernels.cuda.intrinsics import (
@@ -34,15 +38,10 @@ from convnet.kernels.cuda.intrinsics import (
     copy_commit,
     copy_wait,
     load_registers,
-    multiply_step,
-    multiply_step_tf32,
     shared_array,
-    spread_sums,
-    spread_sums_tf32,
     store_registers,
 )
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, scratch
-from convnet.precision import get_precision
 from numba import cuda, int32
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
@@ -50,7 +49,6 @@ BLOCK = 256
 MOST_Z = 65535  # blocks along a grid's z
 ENOUGH_BLOCKS = 264  # two on each of the multiprocessors of an H100: what a grid should have
 SHORTEST_PART = 256  # of a sum that is split
-PAD_TF32 = 8  # 4 threads along the depth by 8 along rows meet 32 different banks
 
 
 @functools.cache
@@ -60,23 +58,17 @@ def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int, tf32: bool 
     alpha, beta. tf32 : factors rounded to TF32, by tensor cores."""
     rows, columns, depth, stages, thread_rows, thread_columns = tile
     threads, sums_of_thread = tile.threads, thread_rows * thread_columns
-    pad = PAD_TF32 if tf32 else PAD
-    a_pitch, b_pitch = rows + pad, columns + pad
-    a_stage, b_stage = depth * a_pitch, depth * b_pitch
-    b_start, length = stages * a_stage, max(stages * (a_stage + b_stage), tile.length(dtype))
+    a_pitch, b_pitch, a_stage, b_stage, b_start, length = buffers(tile, dtype, tf32)
     (a_across, a_lanes, *a_share), (b_across, b_lanes, *b_share) = (
         share(tile, lines, mode, dtype) for lines, mode in ((rows, a_mode), (columns, b_mode))
     )
     a_step, a_passes, a_depth_step, a_depth_passes = a_share
     b_step, b_passes, b_depth_step, b_depth_passes = b_share
     warp_rows, warp_columns, warps, lanes, row_groups, rows_apart, columns_apart = place(
-        tile, dtype
+        tile, dtype, tf32
     )
+    of_warp, across_warp = tile.warp_tile
     ahead, under_way, last_stage = stages - 1, stages - 2, stages - 1
-    # With tensor cores a warp holds as many rows and columns, a group are 16 rows of each warp.
-    of_warp, across_warp = warp_rows * thread_rows, warp_columns * thread_columns
-    if tf32:
-        row_groups, rows_apart = of_warp // 16, warps * 16
     zero = dtype.type(0)
 
     @kernel(
@@ -115,10 +107,9 @@ def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int, tf32: bool 
         b_at = batch * sizes[10] + (n_first + line) * b_column + (k_first + d) * b_row
         if b_passes == 1 and b_lines <= 0:
             b_ends = int32(0)
-        row, column = my_place(thread, warp_rows, warp_columns, warps, lanes)
-        if tf32:
-            warp = thread // 32
-            row, column = warp % warps * of_warp, warp // warps * across_warp
+        row, column = my_place(
+            thread, warp_rows, warp_columns, warps, lanes, of_warp, across_warp, tf32
+        )
 
         for step in range(int32(ahead + steps)):
             if step >= ahead:
@@ -140,36 +131,24 @@ def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int, tf32: bool 
             b_ends = int32(b_ends - depth)
             if step >= ahead:
                 stage = int32((step + 1) & last_stage)
-                left, right = stage * a_stage + row, b_start + stage * b_stage + column
-                if tf32:
-                    multiply_step_tf32(
-                        shared, left, a_pitch, right, b_pitch, sums, depth, of_warp, across_warp
-                    )
-                else:
-                    multiply_step(
-                        shared, left, a_pitch, right, b_pitch, sums, depth, lanes, thread_rows,
-                        thread_columns, rows_apart, columns_apart,
-                    )  # fmt: skip
+                multiply(
+                    shared, stage * a_stage + row, a_pitch, b_start + stage * b_stage + column,
+                    b_pitch, sums, depth, lanes, thread_rows, thread_columns, rows_apart,
+                    columns_apart, of_warp, across_warp, tf32,
+                )  # fmt: skip
 
         # A group of rows at a time through shared memory, so that threads store whole lines
         c_row, c_column, relu, wide = sizes[7], sizes[8], sizes[14], sizes[15]
         c_at, out_at = batch * sizes[11], z * (sizes[0] * sizes[1])
+        copy_wait(0)  # the last copies are zeros for steps that are not there, and must not be late
         for group in range(row_groups):
-            cuda.syncthreads()
-            if tf32:
-                at = row // of_warp * 16 * b_pitch + column
-                spread_sums_tf32(shared, at, b_pitch, sums, group, of_warp, across_warp)
-            else:
-                spread_sums(
-                    shared, row * b_pitch + column, b_pitch, sums, group, lanes, thread_rows,
-                    thread_columns, columns_apart,
-                )  # fmt: skip
-            cuda.syncthreads()
+            spread(
+                shared, row, column, b_pitch, sums, group, lanes, thread_rows, thread_columns,
+                columns_apart, of_warp, across_warp, tf32,
+            )  # fmt: skip
             for e in range(thread * lanes, rows_apart * columns, threads * lanes):
                 r, j = e // columns, n_first + e % columns
-                i = m_first + group * rows_apart + r
-                if tf32:
-                    i = m_first + r // 16 * of_warp + group * 16 + r % 16
+                i = m_first + row_of(group, r, rows_apart, of_warp, tf32)
                 if (i < m) & (j < n):
                     load_registers(shared, r * b_pitch + e % columns, values, 0, lanes)
                     for u in range(lanes):
@@ -275,7 +254,7 @@ def gemm(
     batch = a.shape[0] if a.ndim == 3 else 1
     tile = choose_tile(m, n, batch, dtype)
     splits = choose_splits(_blocks(m, n, batch, tile), k)
-    tf32 = dtype == np.float32 and get_precision() == "medium" and tile is TILES[dtype][0]
+    tf32 = allows_tf32(tile, dtype)
     run_gemm(a, b, c, out, alpha, beta, activation, tile, splits, tf32)
 
 
@@ -339,4 +318,6 @@ def programs() -> Iterator[Kernel]:
         if dtype == FLOATS[0]:
             yield make_gemm(dtype, large, ALONG_DEPTH, VECTORS, True)
             yield make_gemm(dtype, large, VECTORS, ALONG_DEPTH, True)
+            for tile in others:
+                yield make_gemm(dtype, tile, ALONG_DEPTH, ALONG_LINE, True)
         yield make_add_parts(dtype)

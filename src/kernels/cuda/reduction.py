@@ -7,7 +7,6 @@ The parts follow from the array's size alone, so that a sum has one order on eve
 """
 
 import functools
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from convnet.kernels.cuda.intrinsics import (
     LANES,
     WARP,
+    barrier,
     lanes_of,
     load_registers,
     warp_max,
@@ -29,18 +29,6 @@ PARTS = 1024
 PART = 4096  # elements of a part, at least
 
 _F64 = np.dtype(np.float64)
-
-if SIMULATED:
-
-    def barrier() -> None:
-        """All threads of the block come here before one goes on."""
-        threading.current_thread().syncthreads()
-
-else:
-
-    @inline
-    def barrier():
-        cuda.syncthreads()
 
 
 @inline

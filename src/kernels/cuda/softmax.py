@@ -22,6 +22,7 @@ import numpy as np
 from convnet.kernels.cuda.intrinsics import (
     LANES,
     WARP,
+    barrier,
     lanes_of,
     load_registers,
     store_registers,
@@ -37,7 +38,7 @@ from convnet.kernels.cuda.launch import (
     launch,
     multiprocessors,
 )
-from convnet.kernels.cuda.reduction import barrier, block_max, block_sum
+from convnet.kernels.cuda.reduction import block_max, block_sum
 from convnet.kernels.cuda.scalar import exp, inline, larger, log
 from numba import cuda
 

@@ -20,14 +20,17 @@ import functools
 
 import numpy as np
 from convnet.kernels.cuda.engine import (
-    PAD,
     VECTORS,
     Tile,
+    buffers,
     inlined,
+    multiply,
     my_place,
     my_share,
     place,
+    row_of,
     share,
+    spread,
 )
 from convnet.kernels.cuda.intrinsics import (
     clear_sums,
@@ -37,9 +40,7 @@ from convnet.kernels.cuda.intrinsics import (
     copy_wait,
     inside,
     load_registers,
-    multiply_step,
     shared_array,
-    spread_sums,
     store_registers,
 )
 from convnet.kernels.cuda.launch import Kernel, kernel
@@ -134,7 +135,13 @@ def describe_pixels(
 
 @functools.cache
 def make_windows(
-    dtype: np.dtype, tile: Tile, w_mode: int, x_mode: int, axes: int, turned: bool
+    dtype: np.dtype,
+    tile: Tile,
+    w_mode: int,
+    x_mode: int,
+    axes: int,
+    turned: bool,
+    tf32: bool = False,
 ) -> Kernel:
     """w, x, b, y, SIZES.
 
@@ -143,12 +150,10 @@ def make_windows(
     """
     rows, columns, depth, stages, thread_rows, thread_columns = tile
     threads, sums_of_thread = tile.threads, thread_rows * thread_columns
-    a_pitch, b_pitch = rows + PAD, columns + PAD
-    a_stage, b_stage = depth * a_pitch, depth * b_pitch
-    b_start, length = stages * a_stage, tile.length(dtype)
+    a_pitch, b_pitch, a_stage, b_stage, b_start, length = buffers(tile, dtype, tf32)
     filters_of, pixels_of = (columns, rows) if turned else (rows, columns)
-    w_pitch, x_pitch = filters_of + PAD, pixels_of + PAD
-    w_stage, x_stage = depth * w_pitch, depth * x_pitch
+    w_pitch, x_pitch = (b_pitch, a_pitch) if turned else (a_pitch, b_pitch)
+    w_stage, x_stage = (b_stage, a_stage) if turned else (a_stage, b_stage)
     w_start, x_start = (b_start, 0) if turned else (0, b_start)
     (w_across, w_lanes, w_step, w_passes, w_depth_step, w_depth_passes) = share(
         tile, filters_of, w_mode, dtype
@@ -157,8 +162,9 @@ def make_windows(
         tile, pixels_of, x_mode, dtype
     )
     warp_rows, warp_columns, warps, lanes, row_groups, rows_apart, columns_apart = place(
-        tile, dtype
+        tile, dtype, tf32
     )
+    of_warp, across_warp = tile.warp_tile
     ahead, under_way, last_stage = stages - 1, stages - 2, stages - 1
     chunk = CHUNK * depth
     ring = 2 * chunk
@@ -216,7 +222,9 @@ def make_windows(
             origin[i] = pixel_x[p]
             at_0[i], at_1[i], at_2[i] = places[4 * p + 1], places[4 * p + 2], places[4 * p + 3]
         extent_0, extent_1, extent_2 = int32(sizes[25]), int32(sizes[26]), int32(sizes[27])
-        row, column = my_place(thread, warp_rows, warp_columns, warps, lanes)
+        row, column = my_place(
+            thread, warp_rows, warp_columns, warps, lanes, of_warp, across_warp, tf32
+        )
 
         for step in range(int32(ahead + steps)):
             if step >= ahead:
@@ -259,25 +267,24 @@ def make_windows(
             w_ends = int32(w_ends - depth)
             if step >= ahead:
                 stage = int32((step + 1) & last_stage)
-                multiply_step(
+                multiply(
                     shared, stage * a_stage + row, a_pitch, b_start + stage * b_stage + column,
                     b_pitch, sums, depth, lanes, thread_rows, thread_columns, rows_apart,
-                    columns_apart,
+                    columns_apart, of_warp, across_warp, tf32,
                 )  # fmt: skip
 
         filters, relu, bias, wide = sizes[0], sizes[44], sizes[45], sizes[46]
         channel = sizes[40]
+        copy_wait(0)
         for g in range(row_groups):
-            cuda.syncthreads()
-            spread_sums(
-                shared, row * b_pitch + column, b_pitch, sums, g, lanes, thread_rows,
-                thread_columns, columns_apart,
+            spread(
+                shared, row, column, b_pitch, sums, g, lanes, thread_rows, thread_columns,
+                columns_apart, of_warp, across_warp, tf32,
             )  # fmt: skip
-            cuda.syncthreads()
             for e in range(thread * lanes, rows_apart * columns, threads * lanes):
                 r, j = e // columns, e % columns
                 load_registers(shared, r * b_pitch + j, values, 0, lanes)
-                r += g * rows_apart
+                r = row_of(g, r, rows_apart, of_warp, tf32)
                 f, p = (f_first + j, r) if turned else (f_first + r, j)
                 if f < filters:
                     for u in range(lanes):

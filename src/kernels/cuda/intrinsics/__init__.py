@@ -16,6 +16,7 @@ from convnet.kernels.cuda.intrinsics.registers import (
     store_registers,
 )
 from convnet.kernels.cuda.intrinsics.shared import (
+    barrier,
     copy_async,
     copy_commit,
     copy_vector_async,
@@ -30,6 +31,7 @@ __all__ = [
     "LANES",
     "VECTOR",
     "WARP",
+    "barrier",
     "begins_at_vector",
     "clear_sums",
     "copy_async",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from convnet.kernels.cuda.intrinsics.vectors import VECTOR
 from convnet.kernels.cuda.launch import SIMULATED
-from numba import types
+from numba import cuda, types
 
 if SIMULATED:
     from convnet.kernels.cuda.intrinsics.common import numpy_of, vector_slice
@@ -25,12 +25,18 @@ if SIMULATED:
         array.fill(np.nan if array.dtype.kind == "f" else 77)  # nothing may be read unwritten
         return arrays.setdefault((caller.f_code, caller.f_lineno), array)
 
+    def barrier() -> None:
+        """All threads of the block come here before one goes on."""
+        threading.current_thread().syncthreads()
+
     # What the thread has asked for: the groups committed, and the copies since.
     _copies = threading.local()
+    groups_of_threads: list[list] = []  # a kernel must not end, or reuse memory, with any in it
 
     def _later(shared: Any, to: slice, values: np.ndarray) -> None:
         if not hasattr(_copies, "open"):
             _copies.open, _copies.groups = [], []
+            groups_of_threads.append(_copies.groups)
         _copies.open.append((numpy_of(shared), to, values))
 
     def _values(a: np.ndarray, j: int, count: int, length: int) -> np.ndarray:
@@ -90,6 +96,10 @@ else:
             return make(builder, [*args, context.get_constant(types.int64, 16)])
 
         return made.return_type(length, dtype), generate
+
+    @cuda.jit(device=True, inline="always")
+    def barrier():
+        cuda.syncthreads()
 
     def _copy(context: Any, builder: Any, signature: Any, args: Any, vector: bool) -> Any:
         shared, _, array, _, count = signature.args
