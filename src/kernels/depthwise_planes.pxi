@@ -101,15 +101,27 @@ cdef inline void plane_line(const int taps, const int step, const int rows, cons
                 sums[(h - r) // step] = sums[(h - r) // step] + w[r * taps + s] * v[s]
 
 
+cdef inline bint fills_lines(const axis_t *w) noexcept nogil:
+    """Whether fetching what lies a page ahead pays: not where several rows share a cache line."""
+    return w.n_in * sizeof(real_t) >= 64
+
+
 cdef inline void plane_block(const int taps, const int step, const int rows, const bint whole,
                              const real_t **x, const column_t *column, const vec_t *w, vec_t bias,
-                             bint relu, real_t *y, index_t ld) noexcept nogil:
+                             bint relu, bint fetch, real_t *y, index_t ld) noexcept nogil:
     """One column of `rows` output rows; x: the input rows, one after the other."""
     cdef vec_t sums[PLANE_ROWS]
     cdef index_t at = column.at
     cdef int i
     for i in range(rows):
         sums[i] = bias
+    if fetch:
+        for i in range(rows * step):  # each row of x once: the others belong to the blocks beside
+            prefetch_ahead(x[taps // 2 + i] + column.q * step)
+            if step == 2:
+                prefetch_ahead(x[taps // 2 + i] + column.q * step + VL)
+        for i in range(rows):
+            prefetch_ahead(y + column.q + i * ld)
     plane_line(taps, step, rows, whole, 0, x[0] + at, column, w, sums)
     plane_line(taps, step, rows, whole, 1, x[1] + at, column, w, sums)
     plane_line(taps, step, rows, whole, 2, x[2] + at, column, w, sums)
@@ -131,11 +143,12 @@ cdef inline void plane_rows(const conv_t *c, const int taps, const int step, con
                             const real_t **x, const column_t *columns, const vec_t *w, vec_t bias,
                             real_t *y) noexcept nogil:
     cdef index_t i, ld = c.y.at[1]
+    cdef bint fetch = fills_lines(&c.axis[2])
     for i in range(ceil_div(c.axis[2].n_out, VL)):
         if columns[i].whole:
-            plane_block(taps, step, rows, True, x, &columns[i], w, bias, c.relu, y, ld)
+            plane_block(taps, step, rows, True, x, &columns[i], w, bias, c.relu, fetch, y, ld)
         else:
-            plane_block(taps, step, rows, False, x, &columns[i], w, bias, c.relu, y, ld)
+            plane_block(taps, step, rows, False, x, &columns[i], w, bias, c.relu, fetch, y, ld)
 
 
 cdef inline void list_lines(const conv_t *c, const real_t *plane, const real_t *zeros, index_t p,
@@ -248,6 +261,10 @@ cdef inline void phase_row(const conv_t *c, const int taps_h, const int even, co
     cdef index_t i
     for i in range(n):
         column = &columns[i]
+        if fills_lines(&c.axis[2]):
+            prefetch_ahead(x[0] + column.q)
+            prefetch_ahead(y + 2 * column.q)
+            prefetch_ahead(y + 2 * column.q + VL)
         if column.whole and columns[n + i].whole:
             a = phase_sum(taps_h, even, True, x, column, w, bias)
             b = phase_sum(taps_h, odd, True, x, &columns[n + i], w + 4, bias)

@@ -22,11 +22,18 @@ cdef inline void plane_taps_line(const int taps, const int step, const int rows,
 
 cdef inline void plane_taps_block(const int taps, const int step, const int rows, const bint whole,
                               const real_t **x, const column_t *column, const real_t *dy,
-                              index_t ld, vec_t *sums) noexcept nogil:
+                              index_t ld, const index_t *ahead, vec_t *sums) noexcept nogil:
     """One column of `rows` rows of dy; sums: of the taps, then of dy itself."""
     cdef vec_t d[PLANE_ROWS]
     cdef index_t at = column.at
     cdef int i
+    if ahead != NULL:
+        for i in range(rows * step):  # each row of x once: the others belong to the blocks beside
+            prefetch_near(x[taps // 2 + i] + column.q * step + ahead[0])
+            if step == 2:
+                prefetch_near(x[taps // 2 + i] + column.q * step + VL + ahead[0])
+        for i in range(rows):
+            prefetch_near(dy + column.q + i * ld + ahead[1])
     for i in range(rows):
         d[i] = (vload(dy + column.q + i * ld) if whole
                 else vload_some(dy + column.q + i * ld, column.outputs[0]))
@@ -43,16 +50,27 @@ cdef inline void plane_taps_block(const int taps, const int step, const int rows
 
 cdef inline void plane_taps_rows(const conv_t *c, const int taps, const int step, const int rows,
                              const real_t *plane, const real_t *zeros, index_t p,
-                             const column_t *columns, const real_t *dy,
+                             const column_t *columns, const real_t *dy, const index_t *ahead,
                              vec_t *sums) noexcept nogil:
     cdef const real_t *x[PLANE_ROWS + PLANE_TAPS - 1]
     cdef index_t i
+    if not fills_lines(&c.axis[2]):
+        ahead = NULL
     list_lines(c, plane, zeros, p, (rows - 1) * step + taps, x)
     for i in range(ceil_div(c.axis[2].n_out, VL)):
         if columns[i].whole:
-            plane_taps_block(taps, step, rows, True, x, &columns[i], dy, c.y.at[1], sums)
+            plane_taps_block(taps, step, rows, True, x, &columns[i], dy, c.y.at[1], ahead,
+                             sums)
         else:
-            plane_taps_block(taps, step, rows, False, x, &columns[i], dy, c.y.at[1], sums)
+            plane_taps_block(taps, step, rows, False, x, &columns[i], dy, c.y.at[1], ahead,
+                             sums)
+
+
+cdef inline index_t plane_ahead(const image_t *x, index_t n, index_t batch) noexcept nogil:
+    """From an element of a plane to the one to fetch: a page further on, or of the next image."""
+    if x.c * sizeof(real_t) >= 4 * PAGE:
+        return PAGE // sizeof(real_t)
+    return x.n if n + 1 < batch else x.c - n * x.n
 
 
 cdef inline void plane_taps(const weight_grad_t *g, const int taps, const int step, index_t k,
@@ -64,22 +82,24 @@ cdef inline void plane_taps(const weight_grad_t *g, const int taps, const int st
     cdef const real_t *plane
     cdef const real_t *dy
     cdef index_t n, p, left, tap
+    cdef index_t ahead[2]
     for tap in range(taps * taps + 1):
         sums[tap] = vzero()
     for n in range(c.batch):
         plane = c.x.data + n * c.x.n + k // c.filters * c.x.c
         dy = c.y.data + n * c.y.n + k * c.y.c
+        ahead[0], ahead[1] = plane_ahead(&c.x, n, c.batch), plane_ahead(&c.y, n, c.batch)
         p = 0
         while p < c.axis[1].n_out:
             left = c.axis[1].n_out - p
             if step == 1 and left >= 4:
-                plane_taps_rows(c, taps, step, 4, plane, zeros, p, columns, dy, sums)
+                plane_taps_rows(c, taps, step, 4, plane, zeros, p, columns, dy, ahead, sums)
                 p, dy = p + 4, dy + 4 * c.y.at[1]
             elif left >= 2:
-                plane_taps_rows(c, taps, step, 2, plane, zeros, p, columns, dy, sums)
+                plane_taps_rows(c, taps, step, 2, plane, zeros, p, columns, dy, ahead, sums)
                 p, dy = p + 2, dy + 2 * c.y.at[1]
             else:
-                plane_taps_rows(c, taps, step, 1, plane, zeros, p, columns, dy, sums)
+                plane_taps_rows(c, taps, step, 1, plane, zeros, p, columns, dy, ahead, sums)
                 p, dy = p + 1, dy + c.y.at[1]
     for tap in range(taps * taps):
         g.out[k * g.filter + weight_offset(g, 0, tap)] = vsum(sums[tap])
