@@ -41,8 +41,6 @@ def test_within_the_bound(layer, channels_last):
             expected = algorithm
             if algorithm == "direct" and gradient == "weight":
                 expected = "implicit_gemm"
-            if channels == 3 and not (gradient or channels_last):
-                expected = "implicit_gemm"
             assert expected == ops.conv2d_algorithm(
                 x.shape, w.shape, **options, channels_last=channels_last, gradient=gradient
             )

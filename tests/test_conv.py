@@ -39,9 +39,10 @@ def normal(*shape, dtype=np.float64, memory_format="nchw", seed=0):
 
 # A convolution for each kernel there is: (x, w, options, algorithm in float32)
 KERNELS = {
-    "implicit GEMM": ((2, 5, 9, 19), (6, 5, 3, 3), {"padding": 1}, "implicit_gemm"),
-    "few channels": ((2, 3, 9, 19), (5, 3, 3, 3), {"padding": 1}, "implicit_gemm"),
-    "few, stride 2": ((2, 2, 9, 37), (6, 2, 5, 5), {"padding": 2, "stride": 2}, "implicit_gemm"),
+    "implicit GEMM": ((2, 9, 9, 19), (6, 9, 3, 3), {"padding": 1}, "implicit_gemm"),
+    "few channels, short rows": ((2, 3, 9, 13), (5, 3, 3, 3), {"padding": 1}, "implicit_gemm"),
+    "few channels": ((2, 3, 19, 34), (17, 3, 3, 3), {"padding": 1}, "direct"),
+    "few, stride 2": ((2, 2, 9, 37), (6, 2, 5, 5), {"padding": 2, "stride": 2}, "direct"),
     "stride 2": ((2, 9, 9, 19), (17, 9, 3, 3), {"padding": 1, "stride": 2}, "implicit_gemm"),
     "few, as pixels": ((2, 5, 9, 19), (17, 5, 3, 3), {"padding": 1, "stride": 2}, "direct"),
     "1x1": ((2, 9, 5, 7), (18, 9, 1, 1), {}, "implicit_gemm"),

@@ -48,7 +48,8 @@ def pool(x: np.ndarray) -> None:
 CALLS = {
     "product": lambda f: ops.matmul(f(96, 300), normal(300, 96)),
     "linear": lambda f: ops.linear_backward(f(64, 200), normal(64, 300), f(200, 300)),
-    "implicit_gemm": lambda f: convolve(f(4, 3, 40, 40), normal(16, 3, 3, 3), 1),
+    "implicit_gemm": lambda f: convolve(f(2, 9, 24, 24), normal(16, 9, 7, 7), 3),
+    "direct": lambda f: convolve(f(4, 3, 40, 40), normal(16, 3, 3, 3), 1),
     "winograd_4x4_3x3": lambda f: convolve(f(2, 64, 28, 28), normal(64, 64, 3, 3), 1),
     "winograd_2x2_5x5": lambda f: convolve(f(2, 32, 14, 14), normal(64, 32, 5, 5), 2),
     "depthwise": lambda f: convolve(f(2, 32, 28, 28), normal(32, 1, 3, 3), 1, 32),

@@ -1,5 +1,15 @@
-# Few input channels: the entry points of direct_pixels.pxi. 1-D and 2-D, one group, no dilation; x and y in
-# one format.
+# Few input channels: the entry points of direct_pixels.pxi and direct_planes.pxi. 1-D and 2-D, one group, no
+# dilation; x and y in one format.
+
+cdef inline bint along_rows(const conv_t *c) noexcept nogil:
+    """NCHW: whether vectors lie along rows; else images become pixels.
+
+    Measured 17 to 32 wide: 1.0 to 3 times as fast, but for rows up to 24 with more channels and
+    filters (0.7 to 1.0).
+    """
+    cdef index_t width = c.axis[2].n_out
+    return not c.x.channels_last and (
+        width > 24 or (width > 16 and (c.channels < 4 or c.filters < 16)))
 
 cdef int direct_threads(const conv_t *c, int n_threads) noexcept nogil:
     return threads_for(c.filters * c.batch * c.pixels * c.channels * c.taps // 16, n_threads)
@@ -16,11 +26,19 @@ def direct(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, act
     c.bias = pointer(b)
     c.relu = activation is not None
     n_threads = direct_threads(&c, n_threads)
-    shared, per_thread = padded(direct_panels(&c, False)), padded(direct_pixels_scratch(&c))
+    if along_rows(&c):
+        c.copy_always = True
+        shared = padded(c.filters * c.channels * c.taps)
+        per_thread = padded(direct_planes_scratch(&c))
+    else:
+        shared, per_thread = padded(direct_panels(&c, False)), padded(direct_pixels_scratch(&c))
     workspace = acquire((shared + n_threads * per_thread) * sizeof(real_t))
     scratch = <real_t *> workspace.data
     with nogil:
-        direct_pixels_run(&c, scratch, scratch + shared, per_thread, n_threads)
+        if along_rows(&c):
+            direct_planes_run(&c, scratch, scratch + shared, per_thread, n_threads)
+        else:
+            direct_pixels_run(&c, scratch, scratch + shared, per_thread, n_threads)
     release(workspace)
 
 

@@ -49,10 +49,10 @@ def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> boo
     """Few channels: im2col of them costs as much to copy as to multiply.
 
     bench/algorithms.py, 14 to 112 wide, strides 1 and 2, 1 to 8 channels: input gradients 1.1 to 9
-    times implicit GEMM, forward 1.0 to 2.6 channels-last. NCHW images are turned into pixels and
-    back. That pays forward from 4 channels on where rows are short (1.0 to 2.6; 0.7 to 1.0 with 28
-    pixels and few or many filters), and for gradients from twice as many filters on, or at a stride
-    (1.0 to 14).
+    times implicit GEMM, forward 1.0 to 2.6 channels-last. NCHW with vectors along rows 1.0 to 2.3
+    forward; short rows are turned into pixels and back, which pays from 4 channels on (1.0 to 2.6;
+    0.8 from 17 to 24 wide with many filters), and for gradients from twice as many filters on, or
+    at a stride (1.0 to 14).
     """
     if gradient == "weight" or dims.in_channels > 8 or len(dims.kernel_size) > 2:
         return False
@@ -66,8 +66,9 @@ def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> boo
     if gradient == "input":
         strided = max(dims.stride) > 1 and width <= 32
         return strided or dims.out_channels >= 2 * dims.in_channels
-    some = width <= 32 and 16 <= dims.out_channels <= 32
-    return dims.in_channels >= 4 and (width <= 16 or some)
+    if width <= 16:
+        return dims.in_channels >= 4
+    return width > 24 or dims.in_channels >= 6 or dims.out_channels <= 32
 
 
 def _pays_winograd(dims: ConvDims) -> bool:
