@@ -106,6 +106,22 @@ def test_mean_far_from_zero_costs_no_digits():
         np.testing.assert_allclose(var, a.var(axes, dtype=np.float64), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_running_statistics_follow_numpys_formula_to_the_bit(dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 5, 4)).astype(dtype)
+    mean, var = rng.standard_normal(5).astype(dtype), rng.random(5).astype(dtype)
+    new_mean, new_var = ops.batch_norm_stats(x)
+    expected_mean = mean * (1 - 0.3) + 0.3 * new_mean
+    expected_var = var * (1 - 0.3) + (0.3 * 12 / 11) * new_var
+    packed = np.zeros(5, np.dtype([("byte", "u1"), ("mean", dtype), ("var", dtype)]))
+    packed["mean"], packed["var"] = mean, var  # strided, and not aligned
+    for running in ((mean, var), (packed["mean"], packed["var"])):
+        ops.batch_norm(x, *running, training=True, momentum=0.3)
+        np.testing.assert_array_equal(running[0], expected_mean)
+        np.testing.assert_array_equal(running[1], expected_var)
+
+
 def test_running_statistics_may_be_views():
     memory = np.zeros(10)
     running = memory[::2], memory[1::2]

@@ -247,7 +247,8 @@ def test_windows_are_checked_though_equal_ones_are_remembered() -> None:
     """1 == True == 1.0, but only the first is a size."""
     x = np.ones((1, 1, 4, 4), np.float32)
     ops.max_pool2d(x, 1, 1)
-    for wrong in (True, 1.0):
+    ops.max_pool2d(x, (1, 1), 1)
+    for wrong in (True, 1.0, (True, 1), (1, 1.0)):
         with pytest.raises(TypeError, match="kernel_size"):
             ops.max_pool2d(x, wrong, 1)
         with pytest.raises(TypeError, match="stride"):

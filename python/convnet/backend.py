@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from convnet.settings import Override, Setting
 
@@ -20,8 +21,18 @@ def _checked(name: object, source: str) -> str | None:
     return str(name)
 
 
+# The module of NumPy arrays, once it is loaded and as long as nobody has chosen anything.
+_settled: ModuleType | None = None
+_chosen_before = False
+
+
+def _unsettle() -> None:
+    global _settled, _chosen_before
+    _settled, _chosen_before = None, True
+
+
 _override: Setting[str | None] = Setting(
-    "backend", _checked(os.environ.get("CONVNET_BACKEND") or None, "CONVNET_BACKEND")
+    "backend", _checked(os.environ.get("CONVNET_BACKEND") or None, "CONVNET_BACKEND"), _unsettle
 )
 
 
@@ -76,9 +87,8 @@ def _cross_check_from_environment() -> Any:
 
 
 # What wraps the chosen backend while a cross-check is on; convnet.check.cross sets it.
-_wrapper: Setting[Any] = Setting("cross_check", _cross_check_from_environment())
+_wrapper: Setting[Any] = Setting("cross_check", _cross_check_from_environment(), _unsettle)
 _modules: dict[str, ModuleType] = {}
-_cpu: ModuleType | None = None  # once it is loaded
 
 
 def active(a: Any = None) -> Any:
@@ -87,13 +97,13 @@ def active(a: Any = None) -> Any:
     TypeError for a backend that is told to run and cannot take such an array. This is part of every
     op's call: while nobody has chosen anything, nothing is looked up.
     """
-    if type(a) is np.ndarray and _override.untouched and _wrapper.untouched and _cpu is not None:
-        return _cpu
+    if type(a) is ndarray and _settled is not None:
+        return _settled
     return _chosen(a)
 
 
 def _chosen(a: Any) -> Any:
-    global _cpu
+    global _settled
     name = _override.get()
     if type(a) is np.ndarray or a is None:
         if name is None:
@@ -112,10 +122,12 @@ def _chosen(a: Any) -> Any:
     module = _modules.get(name)
     if module is None:
         module = _modules[name] = _module(name)
-        if name == "cpu":
-            _cpu = module
     wrap = _wrapper.get()
-    return module if wrap is None else wrap(name, module)
+    if wrap is not None:
+        return wrap(name, module)
+    if name == "cpu" and not _chosen_before and _override.get() is None:
+        _settled = module
+    return module
 
 
 def present() -> tuple[str, ...]:

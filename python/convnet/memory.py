@@ -10,6 +10,7 @@ import os
 
 from convnet.kernels import memory as _memory
 from convnet.kernels.memory import empty as empty
+from convnet.kernels.memory import empty_as as empty_as
 from convnet.kernels.memory import empty_like as empty_like
 
 _MOST = 512 << 20  # a forward pass of VGG-16 with 8 images goes through 480 MB

@@ -1,5 +1,6 @@
 """A value that is set for the process by a call and for a context by a with block."""
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Generic, TypeVar
 
@@ -14,20 +15,23 @@ class Setting(Generic[T]):
     holds the new one until exit. Between the call and the entry other threads see the new value.
     """
 
-    def __init__(self, name: str, default: T) -> None:
-        self._process = default
+    def __init__(
+        self, name: str, default: T, before_change: Callable[[], None] | None = None
+    ) -> None:
+        self.process = default
         self._latest: object = None  # the Override that gave the process its value
-        self._context: ContextVar[tuple[T] | None] = ContextVar(f"convnet.{name}", default=None)
-        self.untouched = default is None  # nothing but None was ever the value
+        self.context: ContextVar[tuple[T] | None] = ContextVar(f"convnet.{name}", default=None)
+        self._before_change = before_change
 
     def get(self) -> T:
-        override = self._context.get()
-        return self._process if override is None else override[0]
+        override = self.context.get()
+        return self.process if override is None else override[0]
 
     def set(self, value: T) -> "Override[T]":
-        self.untouched = False
-        override = Override(self, value, self._process)
-        self._process, self._latest = value, override
+        if self._before_change is not None:
+            self._before_change()
+        override = Override(self, value, self.process)
+        self.process, self._latest = value, override
         return override
 
 
@@ -42,9 +46,9 @@ class Override(Generic[T]):
 
     def __enter__(self) -> T:
         if self._setting._latest is self:
-            self._setting._process, self._setting._latest = self._former, None
-        self._tokens.append(self._setting._context.set((self._value,)))
+            self._setting.process, self._setting._latest = self._former, None
+        self._tokens.append(self._setting.context.set((self._value,)))
         return self._value
 
     def __exit__(self, *exception: object) -> None:
-        self._setting._context.reset(self._tokens.pop())
+        self._setting.context.reset(self._tokens.pop())

@@ -87,7 +87,10 @@ def set_num_threads(n: int) -> Override[int]:
 
 def get_num_threads() -> int:
     """How many threads a kernel may use here."""
-    return 1 if _forked else _threads.get()
+    if _forked:
+        return 1
+    override = _threads.context.get()
+    return _threads.process if override is None else override[0]
 
 
 def why() -> str:

@@ -189,14 +189,12 @@ handler.allocator.free = release
 cdef object capsule = PyCapsule_New(&handler, "mem_handler", NULL)
 
 
-def empty(tuple shape not None, cnp.dtype dtype not None, bint channels_last=False, like=None):
-    """A fresh array: C-contiguous, or with its axis 1 innermost; on the device of `like`."""
-    if like is not None and not cnp.PyArray_Check(like):
-        return like.empty(shape, dtype, channels_last)
+cdef object fresh(tuple shape, cnp.PyArray_Descr *dtype, cnp.npy_intp itemsize,
+                  bint channels_last):
     cdef cnp.npy_intp[8] sizes
     cdef cnp.npy_intp[8] strides
     cdef cnp.npy_intp *pstrides = NULL
-    cdef cnp.npy_intp itemsize = dtype.itemsize, bytes = itemsize
+    cdef cnp.npy_intp bytes = itemsize
     cdef int ndim = len(shape), i
     if ndim > 8:
         raise ValueError(f"shape: expected at most 8 axes, got {shape}")
@@ -214,12 +212,28 @@ def empty(tuple shape not None, cnp.dtype dtype not None, bint channels_last=Fal
         for i in range(ndim):
             bytes *= sizes[i]
     if bytes < LEAST or limit == 0:
-        return convnet_array(<cnp.PyArray_Descr *> dtype, ndim, sizes, pstrides)
+        return convnet_array(dtype, ndim, sizes, pstrides)
     former = PyDataMem_SetHandler(capsule)
     try:
-        return convnet_array(<cnp.PyArray_Descr *> dtype, ndim, sizes, pstrides)
+        return convnet_array(dtype, ndim, sizes, pstrides)
     finally:
         PyDataMem_SetHandler(former)
+
+
+def empty(tuple shape not None, cnp.dtype dtype not None, bint channels_last=False, like=None):
+    """A fresh array: C-contiguous, or with its axis 1 innermost; on the device of `like`."""
+    if like is not None and not cnp.PyArray_Check(like):
+        return like.empty(shape, dtype, channels_last)
+    return fresh(shape, <cnp.PyArray_Descr *> dtype, dtype.itemsize, channels_last)
+
+
+def empty_as(tuple shape not None, like not None):
+    """A fresh array of the type and, from 3 axes on, the memory format of a dense `like`, beside it."""
+    if not cnp.PyArray_Check(like):
+        return like.empty(shape, like.dtype, len(shape) > 2 and not like.flags.c_contiguous)
+    cdef cnp.ndarray a = <cnp.ndarray> like
+    cdef bint channels_last = len(shape) > 2 and not cnp.PyArray_IS_C_CONTIGUOUS(a)
+    return fresh(shape, cnp.PyArray_DESCR(a), cnp.PyArray_ITEMSIZE(a), channels_last)
 
 
 def empty_like(like not None, cnp.dtype dtype=None):

@@ -35,7 +35,7 @@ def usable_levels() -> list[str]:
     return [n for n in built_levels() if _X86.get(n, 0) <= processor.level()]
 
 
-_kernels: dict[np.dtype, ModuleType] = {}
+_kernels: dict[int, ModuleType] = {}  # by the size of an element
 _level = ""
 _why = ""
 
@@ -53,7 +53,7 @@ def use_level(level: str) -> str:
         )
     former, _level = _level, level
     for dtype, suffix in _DTYPES.items():
-        _kernels[dtype] = importlib.import_module(f"convnet.kernels.{level}_{suffix}")
+        _kernels[dtype.itemsize] = importlib.import_module(f"convnet.kernels.{level}_{suffix}")
     return former
 
 
@@ -106,11 +106,11 @@ def gemm(
     beta: float,
     activation: str | None,
 ) -> None:
-    _kernels[a.dtype].gemm(a, b, c, out, alpha, beta, activation, get_num_threads())
+    _kernels[a.itemsize].gemm(a, b, c, out, alpha, beta, activation, get_num_threads())
 
 
 def sum_rows(x: np.ndarray, out: np.ndarray) -> None:
-    _kernels[x.dtype].sum_rows(x, out, get_num_threads())
+    _kernels[x.itemsize].sum_rows(x, out, get_num_threads())
 
 
 # conv
@@ -122,7 +122,7 @@ def _kernel(table: dict[str, str], a: np.ndarray, b: np.ndarray, dims: ConvDims,
     algorithm = conv_algorithm(dims, channels_last, grad, a.dtype)
     if algorithm in ("depthwise", "direct") and b.flags.c_contiguous == channels_last:
         algorithm = "implicit_gemm"  # the direct kernels want one format
-    run = getattr(_kernels[a.dtype], table[algorithm])
+    run = getattr(_kernels[a.itemsize], table[algorithm])
     return partial(run, tile=WINOGRAD_TILES[algorithm]) if algorithm in WINOGRAD_TILES else run
 
 
@@ -167,107 +167,107 @@ def conv_weight_grad(
 
 
 def im2col(x: np.ndarray, cols: np.ndarray, dims: ConvDims) -> None:
-    _kernels[x.dtype].im2col(x, cols, dims, get_num_threads())
+    _kernels[x.itemsize].im2col(x, cols, dims, get_num_threads())
 
 
 def col2im(cols: np.ndarray, x: np.ndarray, dims: ConvDims) -> None:
-    _kernels[x.dtype].col2im(cols, x, dims, get_num_threads())
+    _kernels[x.itemsize].col2im(cols, x, dims, get_num_threads())
 
 
 # activation
 
 
 def relu(x: np.ndarray, y: np.ndarray) -> None:
-    _kernels[x.dtype].relu(x, y, get_num_threads())
+    _kernels[x.itemsize].relu(x, y, get_num_threads())
 
 
 def relu_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[dy.dtype].relu_backward(dy, y, dx, get_num_threads())
+    _kernels[dy.itemsize].relu_backward(dy, y, dx, get_num_threads())
 
 
 def sigmoid(x: np.ndarray, y: np.ndarray) -> None:
-    _kernels[x.dtype].sigmoid(x, y, get_num_threads())
+    _kernels[x.itemsize].sigmoid(x, y, get_num_threads())
 
 
 def sigmoid_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[dy.dtype].sigmoid_backward(dy, y, dx, get_num_threads())
+    _kernels[dy.itemsize].sigmoid_backward(dy, y, dx, get_num_threads())
 
 
 def tanh(x: np.ndarray, y: np.ndarray) -> None:
-    _kernels[x.dtype].tanh(x, y, get_num_threads())
+    _kernels[x.itemsize].tanh(x, y, get_num_threads())
 
 
 def tanh_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[dy.dtype].tanh_backward(dy, y, dx, get_num_threads())
+    _kernels[dy.itemsize].tanh_backward(dy, y, dx, get_num_threads())
 
 
 def silu(x: np.ndarray, y: np.ndarray) -> None:
-    _kernels[x.dtype].silu(x, y, get_num_threads())
+    _kernels[x.itemsize].silu(x, y, get_num_threads())
 
 
 def silu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[dy.dtype].silu_backward(dy, x, dx, get_num_threads())
+    _kernels[dy.itemsize].silu_backward(dy, x, dx, get_num_threads())
 
 
 def leaky_relu(x: np.ndarray, y: np.ndarray, negative_slope: float) -> None:
-    _kernels[x.dtype].leaky_relu(x, y, negative_slope, get_num_threads())
+    _kernels[x.itemsize].leaky_relu(x, y, negative_slope, get_num_threads())
 
 
 def leaky_relu_backward(
     dy: np.ndarray, x: np.ndarray, dx: np.ndarray, negative_slope: float
 ) -> None:
-    _kernels[dy.dtype].leaky_relu_backward(dy, x, dx, negative_slope, get_num_threads())
+    _kernels[dy.itemsize].leaky_relu_backward(dy, x, dx, negative_slope, get_num_threads())
 
 
 def gelu(x: np.ndarray, y: np.ndarray, approximate: str) -> None:
-    _kernels[x.dtype].gelu(x, y, approximate == "tanh", get_num_threads())
+    _kernels[x.itemsize].gelu(x, y, approximate == "tanh", get_num_threads())
 
 
 def gelu_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, approximate: str) -> None:
-    _kernels[dy.dtype].gelu_backward(dy, x, dx, approximate == "tanh", get_num_threads())
+    _kernels[dy.itemsize].gelu_backward(dy, x, dx, approximate == "tanh", get_num_threads())
 
 
 def softmax(x: np.ndarray, y: np.ndarray) -> None:
-    _kernels[x.dtype].softmax(x, y, get_num_threads())
+    _kernels[x.itemsize].softmax(x, y, get_num_threads())
 
 
 def softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[dy.dtype].softmax_backward(dy, y, dx, get_num_threads())
+    _kernels[dy.itemsize].softmax_backward(dy, y, dx, get_num_threads())
 
 
 def log_softmax(x: np.ndarray, y: np.ndarray) -> None:
-    _kernels[x.dtype].log_softmax(x, y, get_num_threads())
+    _kernels[x.itemsize].log_softmax(x, y, get_num_threads())
 
 
 def log_softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[dy.dtype].log_softmax_backward(dy, y, dx, get_num_threads())
+    _kernels[dy.itemsize].log_softmax_backward(dy, y, dx, get_num_threads())
 
 
 # pool
 
 
 def max_pool(x: np.ndarray, y: np.ndarray, indices: np.ndarray | None, dims: PoolDims) -> None:
-    _kernels[x.dtype].max_pool(x, y, indices, dims, get_num_threads())
+    _kernels[x.itemsize].max_pool(x, y, indices, dims, get_num_threads())
 
 
 def max_pool_backward(dy: np.ndarray, indices: np.ndarray, dx: np.ndarray, dims: PoolDims) -> None:
-    _kernels[dy.dtype].max_pool_backward(dy, indices, dx, dims, get_num_threads())
+    _kernels[dy.itemsize].max_pool_backward(dy, indices, dx, dims, get_num_threads())
 
 
 def avg_pool(x: np.ndarray, y: np.ndarray, dims: PoolDims) -> None:
-    _kernels[x.dtype].avg_pool(x, y, dims, get_num_threads())
+    _kernels[x.itemsize].avg_pool(x, y, dims, get_num_threads())
 
 
 def avg_pool_backward(dy: np.ndarray, dx: np.ndarray, dims: PoolDims) -> None:
-    _kernels[dy.dtype].avg_pool_backward(dy, dx, dims, get_num_threads())
+    _kernels[dy.itemsize].avg_pool_backward(dy, dx, dims, get_num_threads())
 
 
 def adaptive_avg_pool(x: np.ndarray, y: np.ndarray) -> None:
-    _kernels[x.dtype].adaptive_avg_pool(x, y, get_num_threads())
+    _kernels[x.itemsize].adaptive_avg_pool(x, y, get_num_threads())
 
 
 def adaptive_avg_pool_backward(dy: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[dy.dtype].adaptive_avg_pool_backward(dy, dx, get_num_threads())
+    _kernels[dy.itemsize].adaptive_avg_pool_backward(dy, dx, get_num_threads())
 
 
 # interpolate
@@ -281,7 +281,7 @@ def interpolate(
     row_weights: np.ndarray | None,
     column_weights: np.ndarray | None,
 ) -> None:
-    _kernels[x.dtype].interpolate(
+    _kernels[x.itemsize].interpolate(
         x, y, rows, columns, row_weights, column_weights, get_num_threads()
     )
 
@@ -294,7 +294,7 @@ def interpolate_backward(
     row_weights: np.ndarray | None,
     column_weights: np.ndarray | None,
 ) -> None:
-    _kernels[dy.dtype].interpolate_backward(
+    _kernels[dy.itemsize].interpolate_backward(
         dy, dx, rows, columns, row_weights, column_weights, get_num_threads()
     )
 
@@ -305,7 +305,7 @@ def interpolate_backward(
 def cross_entropy(
     logits: np.ndarray, target: np.ndarray, loss: np.ndarray, ignore_index: int
 ) -> None:
-    _kernels[logits.dtype].cross_entropy(logits, target, loss, ignore_index, get_num_threads())
+    _kernels[logits.itemsize].cross_entropy(logits, target, loss, ignore_index, get_num_threads())
 
 
 def cross_entropy_backward(
@@ -315,7 +315,7 @@ def cross_entropy_backward(
     dlogits: np.ndarray,
     ignore_index: int,
 ) -> None:
-    _kernels[logits.dtype].cross_entropy_backward(
+    _kernels[logits.itemsize].cross_entropy_backward(
         logits, target, scale, dlogits, ignore_index, get_num_threads()
     )
 
@@ -323,7 +323,7 @@ def cross_entropy_backward(
 def nll_loss(
     log_probability: np.ndarray, target: np.ndarray, loss: np.ndarray, ignore_index: int
 ) -> None:
-    _kernels[log_probability.dtype].nll_loss(
+    _kernels[log_probability.itemsize].nll_loss(
         log_probability, target, loss, ignore_index, get_num_threads()
     )
 
@@ -335,56 +335,56 @@ def nll_loss_backward(
     dx: np.ndarray,
     ignore_index: int,
 ) -> None:
-    _kernels[log_probability.dtype].nll_loss_backward(
+    _kernels[log_probability.itemsize].nll_loss_backward(
         log_probability, target, scale, dx, ignore_index, get_num_threads()
     )
 
 
 def bce_with_logits(x: np.ndarray, target: np.ndarray, loss: np.ndarray) -> None:
-    _kernels[x.dtype].bce_with_logits(x, target, loss, get_num_threads())
+    _kernels[x.itemsize].bce_with_logits(x, target, loss, get_num_threads())
 
 
 def bce_with_logits_backward(
     x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray
 ) -> None:
-    _kernels[x.dtype].bce_with_logits_backward(x, target, scale, dx, get_num_threads())
+    _kernels[x.itemsize].bce_with_logits_backward(x, target, scale, dx, get_num_threads())
 
 
 def bce(x: np.ndarray, target: np.ndarray, loss: np.ndarray) -> None:
-    _kernels[x.dtype].bce(x, target, loss, get_num_threads())
+    _kernels[x.itemsize].bce(x, target, loss, get_num_threads())
 
 
 def bce_backward(x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[x.dtype].bce_backward(x, target, scale, dx, get_num_threads())
+    _kernels[x.itemsize].bce_backward(x, target, scale, dx, get_num_threads())
 
 
 def mse_loss(x: np.ndarray, target: np.ndarray, loss: np.ndarray) -> None:
-    _kernels[x.dtype].mse_loss(x, target, loss, get_num_threads())
+    _kernels[x.itemsize].mse_loss(x, target, loss, get_num_threads())
 
 
 def mse_loss_backward(x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray) -> None:
-    _kernels[x.dtype].mse_loss_backward(x, target, scale, dx, get_num_threads())
+    _kernels[x.itemsize].mse_loss_backward(x, target, scale, dx, get_num_threads())
 
 
 def smooth_l1_loss(x: np.ndarray, target: np.ndarray, loss: np.ndarray, beta: float) -> None:
-    _kernels[x.dtype].smooth_l1_loss(x, target, loss, beta, get_num_threads())
+    _kernels[x.itemsize].smooth_l1_loss(x, target, loss, beta, get_num_threads())
 
 
 def smooth_l1_loss_backward(
     x: np.ndarray, target: np.ndarray, scale: np.ndarray, dx: np.ndarray, beta: float
 ) -> None:
-    _kernels[x.dtype].smooth_l1_loss_backward(x, target, scale, dx, beta, get_num_threads())
+    _kernels[x.itemsize].smooth_l1_loss_backward(x, target, scale, dx, beta, get_num_threads())
 
 
 def sum_all(x: np.ndarray, total: np.ndarray) -> None:
-    _kernels[x.dtype].sum_all(x, total, get_num_threads())
+    _kernels[x.itemsize].sum_all(x, total, get_num_threads())
 
 
 # norm
 
 
 def batch_norm_stats(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
-    _kernels[x.dtype].batch_norm_stats(x, mean, var, get_num_threads())
+    _kernels[x.itemsize].batch_norm_stats(x, mean, var, get_num_threads())
 
 
 def batch_norm(
@@ -396,7 +396,7 @@ def batch_norm(
     y: np.ndarray,
     eps: float,
 ) -> None:
-    _kernels[x.dtype].batch_norm(x, mean, var, weight, bias, y, eps, get_num_threads())
+    _kernels[x.itemsize].batch_norm(x, mean, var, weight, bias, y, eps, get_num_threads())
 
 
 def batch_norm_training(
@@ -408,7 +408,7 @@ def batch_norm_training(
     y: np.ndarray,
     eps: float,
 ) -> None:
-    _kernels[x.dtype].batch_norm_training(x, weight, bias, mean, var, y, eps, get_num_threads())
+    _kernels[x.itemsize].batch_norm_training(x, weight, bias, mean, var, y, eps, get_num_threads())
 
 
 def batch_norm_backward(
@@ -423,7 +423,7 @@ def batch_norm_backward(
     eps: float,
     training: bool,
 ) -> None:
-    _kernels[x.dtype].batch_norm_backward(
+    _kernels[x.itemsize].batch_norm_backward(
         dy, x, mean, var, weight, dx, dweight, dbias, eps, training, get_num_threads()
     )
 
@@ -431,11 +431,11 @@ def batch_norm_backward(
 def dropout(
     x: np.ndarray, y: np.ndarray, mask: np.ndarray, p: float, seed: int, offset: int
 ) -> None:
-    _kernels[x.dtype].dropout(x, y, mask, p, seed, offset, get_num_threads())
+    _kernels[x.itemsize].dropout(x, y, mask, p, seed, offset, get_num_threads())
 
 
 def dropout_backward(dy: np.ndarray, mask: np.ndarray, dx: np.ndarray, p: float) -> None:
-    _kernels[dy.dtype].dropout_backward(dy, mask, dx, p, get_num_threads())
+    _kernels[dy.itemsize].dropout_backward(dy, mask, dx, p, get_num_threads())
 
 
 # optim
@@ -452,7 +452,7 @@ def sgd(
     nesterov: bool,
     first: bool,
 ) -> None:
-    _kernels[param.dtype].sgd(
+    _kernels[param.itemsize].sgd(
         param,
         grad,
         buf,
@@ -480,7 +480,7 @@ def adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    _kernels[param.dtype].adam(
+    _kernels[param.itemsize].adam(
         param,
         grad,
         m,
@@ -509,7 +509,7 @@ def rmsprop(
     weight_decay: float,
     momentum: float,
 ) -> None:
-    _kernels[param.dtype].rmsprop(
+    _kernels[param.itemsize].rmsprop(
         param, grad, v, buf, mean, lr, alpha, eps, weight_decay, momentum, get_num_threads()
     )
 
@@ -522,8 +522,8 @@ def adagrad(
     eps: float,
     weight_decay: float,
 ) -> None:
-    _kernels[param.dtype].adagrad(param, grad, total, lr, eps, weight_decay, get_num_threads())
+    _kernels[param.itemsize].adagrad(param, grad, total, lr, eps, weight_decay, get_num_threads())
 
 
 def sum_squares(x: np.ndarray, total: np.ndarray) -> None:
-    _kernels[x.dtype].sum_squares(x, total, get_num_threads())
+    _kernels[x.itemsize].sum_squares(x, total, get_num_threads())

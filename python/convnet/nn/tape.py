@@ -11,7 +11,7 @@ depends on from the highest number down meets every node after all nodes that us
                             +-- [5: sin] --+               order: 6 5 4 3, then x and y
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from itertools import count
@@ -34,7 +34,7 @@ class Node:
     __slots__ = ("backward", "edges", "gradient", "number", "versions")
 
     def __init__(
-        self, edges: tuple[Any, ...], backward: Backward, versions: list[tuple[list[int], int]]
+        self, edges: Sequence[Any], backward: Backward, versions: list[tuple[list[int], int]]
     ) -> None:
         self.edges = edges
         self.versions = versions  # of what backward reads: where it stands, what it was
@@ -95,17 +95,18 @@ def _reachable(root: Node) -> list[Node]:
 
 def accumulate(leaf: Any, d: Any, held: set[int]) -> None:
     """leaf.grad += d; the first time grad becomes d, or a copy where d is held elsewhere."""
-    if leaf.grad is not None:
-        leaf.grad.data += d
+    dtype = leaf._data.dtype
+    if leaf._grad is not None:
+        leaf._grad._data += d
         return
     if type(d) is DeviceArray:
-        d = d.astype(leaf.data.dtype, copy=False)
-    elif type(d) is not np.ndarray or d.dtype != leaf.data.dtype:
-        d = np.asarray(d, leaf.data.dtype)
+        d = d.astype(dtype, copy=False)
+    elif type(d) is not np.ndarray or (d.dtype is not dtype and d.dtype != dtype):
+        d = np.asarray(d, dtype)
     if d.base is not None or id(d) in held:
         d = d.copy("K")
     held.add(id(d))
-    leaf.grad = leaf.of(d)
+    leaf._grad = leaf.of(d)
 
 
 class _GradMode(ContextDecorator):

@@ -5,18 +5,17 @@ C-contiguous ("NCHW") or channels-last: C-contiguous once its axis 1 is moved to
 else is copied to NCHW first. What could be both is NCHW.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from convnet.gpu import foreign
 from convnet.gpu.array import DeviceArray
-from convnet.kernels.arrays import is_plain
+from convnet.kernels import arrays
+from convnet.kernels.arrays import is_dense, is_plain
 from convnet.memory import empty, empty_like
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
-_UNSIGNED = {4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
@@ -65,6 +64,8 @@ def _foreign(value: Any, name: str) -> np.ndarray:
 
 def is_channels_last(a: np.ndarray) -> bool:
     """Whether `a` (rank 3 to 5) is dense with its channels innermost, and not NCHW."""
+    if type(a) is np.ndarray:
+        return arrays.is_channels_last(a)
     if a.flags.c_contiguous or not 3 <= a.ndim <= 5:
         return False
     return a.transpose(0, *range(2, a.ndim), 1).flags.c_contiguous
@@ -72,7 +73,7 @@ def is_channels_last(a: np.ndarray) -> bool:
 
 def dense(a: np.ndarray) -> np.ndarray:
     """`a` itself if NCHW or channels-last, else a contiguous copy."""
-    if a.flags.c_contiguous or is_channels_last(a):
+    if is_dense(a) or a.flags.c_contiguous or is_channels_last(a):
         return a
     return contiguous(a)
 
@@ -100,16 +101,6 @@ def same_format(a: np.ndarray, like: np.ndarray) -> np.ndarray:
     out = empty_like(like, a.dtype)
     np.copyto(out, a)
     return out
-
-
-def rows(a: np.ndarray, axis: int) -> np.ndarray:
-    """A dense array as (outer, n, inner), C-contiguous, in memory order; n is `axis`."""
-    if not a.flags.c_contiguous:
-        a = a.transpose(0, *range(2, a.ndim), 1)
-        axis = a.ndim - 1 if axis == 1 else max(axis - 1, 0)
-    if axis == a.ndim - 1:
-        return a.reshape(-1, a.shape[axis], 1)
-    return a.reshape(math.prod(a.shape[:axis]), a.shape[axis], math.prod(a.shape[axis + 1 :]))
 
 
 def check_rank(a: np.ndarray, name: str, ndim: int, layout: str) -> None:
@@ -201,11 +192,6 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     if type(a) is np.ndarray and a.flags.owndata and type(b) is np.ndarray and b.flags.owndata:
         return False
     return bool(np.may_share_memory(a, b) and a.size and b.size and np.shares_memory(a, b))
-
-
-def largest(a: np.ndarray) -> int:
-    """The largest of integers of 32 or 64 bits, read as unsigned: a negative one is a huge one."""
-    return int(np.maximum.reduce(a.view(_UNSIGNED[a.dtype.itemsize]), axis=None))
 
 
 def _address(a: Any) -> int:

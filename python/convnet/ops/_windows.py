@@ -1,12 +1,12 @@
 """What the pooling functions check alike, and their windows, which are remembered."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from convnet.kernels.arrays import is_image, is_shape, look_up
 from convnet.ops._arrays import as_array, check_rank, check_shape, dense
 from convnet.shapes import LAYOUTS, PoolDims, pool_dims
 
@@ -14,27 +14,31 @@ Ints: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = int | str | Sequence[int] | Sequence[tuple[int, int]]
 Windows: TypeAlias = tuple[PoolDims, tuple[int, ...]]
 
-# Checking a call's windows takes longer than pooling a thousand elements: so many kinds are kept.
-_KINDS = 256
+# Checking a call's windows takes longer than pooling a thousand elements: they are kept.
+_kept: dict[Any, Windows] = {}
 
 
 def input_array(x: Any, rank: int) -> np.ndarray:
+    if is_image(x, rank + 2):
+        return x
     x = as_array(x, "x")
-    if x.ndim != rank + 2:
-        check_rank(x, "x", rank + 2, LAYOUTS[rank])
-    return x if x.flags.c_contiguous else dense(x)
+    check_rank(x, "x", rank + 2, LAYOUTS[rank])
+    return dense(x)
 
 
 def output_gradient(dy: Any, rank: int, shape: tuple[int, ...]) -> np.ndarray:
+    if is_image(dy, rank + 2) and dy.shape == shape:
+        return dy
     dy = as_array(dy, "dy")
-    if dy.shape != shape:
-        check_rank(dy, "dy", rank + 2, LAYOUTS[rank])
-        check_shape(dy, "dy", shape, "like the pool's output")
-    return dy if dy.flags.c_contiguous else dense(dy)
+    check_rank(dy, "dy", rank + 2, LAYOUTS[rank])
+    check_shape(dy, "dy", shape, "like the pool's output")
+    return dense(dy)
 
 
 def input_shape(x_shape: Any, rank: int, name: str = "x_shape") -> tuple[int, ...]:
     """The shape as a tuple of plain integers: the batch of at least 0, all others of at least 1."""
+    if is_shape(x_shape, rank + 2):
+        return x_shape
     try:
         shape = tuple(map(index, x_shape))
     except TypeError:
@@ -72,9 +76,6 @@ def _windows(
     return dims, (dims.batch, dims.channels, *dims.out_size)
 
 
-_remembered = lru_cache(_KINDS)(_windows)
-
-
 def windows(
     rank: int,
     x_shape: tuple[int, ...],
@@ -86,20 +87,8 @@ def windows(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Windows:
-    """The checked windows of a pool of x_shape, and the shape of its output.
-
-    Plain arguments are looked up. Others are not: True and 1.0 equal 1, but are refused.
-    """
-    plain = (
-        type(kernel_size) is int
-        and (stride is None or type(stride) is int)
-        and (type(padding) is int or type(padding) is str)
-        and type(dilation) is int
-        and type(ceil_mode) is bool
-        and type(count_include_pad) is bool
-        and (divisor_override is None or type(divisor_override) is int)
-    )
-    return (_remembered if plain else _windows)(
+    """The checked windows of a pool of x_shape, and the shape of its output."""
+    arguments = (
         rank,
         x_shape,
         kernel_size,
@@ -110,6 +99,7 @@ def windows(
         count_include_pad,
         divisor_override,
     )
+    return look_up(_kept, _windows, arguments)
 
 
 def _check_windows(dims: PoolDims) -> None:

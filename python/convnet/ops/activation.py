@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.kernels.arrays import result, rows
 from convnet.memory import empty_like
 from convnet.ops._arrays import (
     as_array,
@@ -14,41 +15,55 @@ from convnet.ops._arrays import (
     check_shape,
     dense,
     native,
-    rows,
     same_format,
 )
 
 
 def _unary(name: str, x: Any, out: Any, *parameters: Any) -> np.ndarray:
+    y = result(out, x)
+    if y is None:
+        x, y = _checked_unary(x, out)
+        if not x.size:
+            return native(y)
+    getattr(backend.active(x), name)(x, y, *parameters)
+    return y if type(y) is np.ndarray else native(y)
+
+
+def _checked_unary(x: Any, out: Any) -> tuple[np.ndarray, np.ndarray]:
+    """x and the memory of its function, in one memory order."""
     given, x = x, as_array(x, "x")
-    if out is not None:
-        out = check_out(out, x.shape, x.dtype, given, x, in_place=True)
-        x = same_format(x, out)
-    else:
+    if out is None:
         x = dense(x)
-        out = empty_like(x)
-    if x.size:
-        getattr(backend.active(x), name)(x, out, *parameters)
-    return out if type(out) is np.ndarray else native(out)
+        return x, empty_like(x)
+    out = check_out(out, x.shape, x.dtype, given, x, in_place=True)
+    return same_format(x, out), out
 
 
 def _binary(name: str, dy: Any, a: Any, a_name: str, out: Any, *parameters: Any) -> np.ndarray:
     """Gradient functions: dy and a saved array of the same shape."""
+    dx = result(out, dy, a)
+    if dx is None:
+        dy, a, dx = _checked_binary(dy, a, a_name, out)
+        if not dy.size:
+            return native(dx)
+    getattr(backend.active(dy), name)(dy, a, dx, *parameters)
+    return dx if type(dx) is np.ndarray else native(dx)
+
+
+def _checked_binary(
+    dy: Any, a: Any, a_name: str, out: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dy, a and the memory of the gradient, in one memory order: out's, or a's."""
     given = dy, a
     dy, a = as_array(dy, "dy"), as_array(a, a_name)
-    if dy.dtype is not a.dtype or type(dy) is not type(a):
-        check_same_dtype("dy", dy, **{a_name: a})
-    if a.shape != dy.shape:
-        check_shape(a, a_name, dy.shape, "like dy")
+    check_same_dtype("dy", dy, **{a_name: a})
+    check_shape(a, a_name, dy.shape, "like dy")
     if out is not None:
         out = check_out(out, dy.shape, dy.dtype, *given, dy, a, in_place=True)
     else:
         a = dense(a)
         out = empty_like(a)
-    dy, a = same_format(dy, out), same_format(a, out)
-    if dy.size:
-        getattr(backend.active(dy), name)(dy, a, out, *parameters)
-    return out if type(out) is np.ndarray else native(out)
+    return same_format(dy, out), same_format(a, out), out
 
 
 def _slope(negative_slope: Any) -> float:
@@ -184,25 +199,26 @@ def _axis(axis: Any, a: np.ndarray, name: str) -> int:
 
 
 def _softmax(name: str, x: Any, axis: Any) -> np.ndarray:
-    x = as_array(x, "x")
+    y = result(None, x)
+    if y is None:
+        x = as_array(x, "x")
     axis = _axis(axis, x, "x")
-    x = dense(x)
-    y = empty_like(x)
+    if y is None:
+        x = dense(x)
+        y = empty_like(x)
     if x.size:
         getattr(backend.active(x), name)(rows(x, axis), rows(y, axis))
-    return native(y)
+    return y if type(y) is np.ndarray else native(y)
 
 
 def _softmax_backward(name: str, dy: Any, y: Any, axis: Any) -> np.ndarray:
-    dy, y = as_array(dy, "dy"), as_array(y, "y")
-    check_same_dtype("dy", dy, y=y)
-    check_shape(y, "y", dy.shape, "like dy")
+    dx = result(None, dy, y)
+    if dx is None:
+        dy, y, dx = _checked_binary(dy, y, "y", None)
     axis = _axis(axis, dy, "dy")
-    y = dense(y)
-    dy, dx = same_format(dy, y), empty_like(y)
     if dy.size:
         getattr(backend.active(dy), name)(rows(dy, axis), rows(y, axis), rows(dx, axis))
-    return native(dx)
+    return dx if type(dx) is np.ndarray else native(dx)
 
 
 def softmax(x: Any, axis: int = -1) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from convnet import backend
-from convnet.memory import empty
+from convnet.memory import empty_as
 from convnet.ops._arrays import as_array, check_rank, native
 from convnet.ops._windows import input_array, input_shape, output_gradient
 from convnet.shapes import LAYOUTS
@@ -45,7 +45,7 @@ def _pool(rank: int, x: Any, output_size: OutputSize) -> np.ndarray:
     if 0 in shape[1:]:
         input_shape(shape, rank, "x")  # says what is wrong
     y_shape = (*shape[:2], *_output_size(output_size, shape[2:]))
-    y = empty(y_shape, x.dtype, not x.flags.c_contiguous, x)
+    y = empty_as(y_shape, x)
     if y.size:
         backend.active(x).adaptive_avg_pool(x, y)
     return y if type(y) is np.ndarray else native(y)
@@ -62,7 +62,7 @@ def _pool_backward(
             raise ValueError(f"dy: expected at least 1 in each dimension, got shape {dy.shape}")
         out_size = dy.shape[2:]
     dy = output_gradient(dy, rank, (*shape[:2], *out_size))
-    dx = empty(shape, dy.dtype, not dy.flags.c_contiguous, dy)
+    dx = empty_as(shape, dy)
     if dx.size:
         backend.active(dy).adaptive_avg_pool_backward(dy, dx)
     return dx if type(dx) is np.ndarray else native(dx)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.memory import empty
+from convnet.memory import empty_as
 from convnet.ops._arrays import native
 from convnet.ops._windows import Ints, Padding, input_array, input_shape, output_gradient, windows
 
@@ -27,7 +27,7 @@ def _avg_pool(
     x = input_array(x, rank)
     count = count_include_pad, divisor_override
     dims, shape = windows(rank, x.shape, kernel_size, stride, padding, 1, ceil_mode, *count)
-    y = empty(shape, x.dtype, not x.flags.c_contiguous, x)
+    y = empty_as(shape, x)
     if y.size:
         backend.active(x).avg_pool(x, y, dims)
     return y if type(y) is np.ndarray else native(y)
@@ -105,7 +105,7 @@ def _avg_pool_backward(
     count = count_include_pad, divisor_override
     dims, shape = windows(rank, x_shape, kernel_size, stride, padding, 1, ceil_mode, *count)
     dy = output_gradient(dy, rank, shape)
-    dx = empty(x_shape, dy.dtype, not dy.flags.c_contiguous, dy)
+    dx = empty_as(x_shape, dy)
     if dx.size:
         backend.active(dy).avg_pool_backward(dy, dx, dims)
     return dx if type(dx) is np.ndarray else native(dx)

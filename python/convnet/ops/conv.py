@@ -16,13 +16,13 @@ groups : channels and filters fall into so many groups, and a filter sees the ch
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from convnet import backend
-from convnet.memory import empty, empty_like
+from convnet.kernels.arrays import look_up
+from convnet.memory import empty_as, empty_like
 from convnet.ops._arrays import (
     as_array,
     check_out,
@@ -35,32 +35,12 @@ from convnet.ops._arrays import (
 )
 from convnet.ops._fused import FUSED, activate, check_activation
 from convnet.ops.gemm import check_needs
-from convnet.shapes import ConvDims, Ints, Padding, Sizes, conv_dims, integer, shape
+from convnet.shapes import ConvDims, Ints, Padding, conv_dims, integer, shape
 
 Gradients = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
 
-# Checking a call's shapes takes longer than a small convolution: so many kinds are kept.
-_remembered = lru_cache(256)(conv_dims)
-
-
-def _dims(
-    x_shape: Sizes,
-    w_shape: Sizes,
-    stride: Ints,
-    padding: Padding,
-    dilation: Ints,
-    groups: int,
-    rank: int,
-) -> ConvDims:
-    """conv_dims; of plain arguments it is looked up. (True and 1.0 equal 1, but are refused.)"""
-    plain = (
-        type(stride) is int
-        and (type(padding) is int or type(padding) is str)
-        and type(dilation) is int
-        and type(groups) is int
-    )
-    known = _remembered if plain else conv_dims
-    return known(x_shape, w_shape, stride, padding, dilation, groups, rank)
+# Checking a call's shapes takes longer than a small convolution: they are kept.
+_kept: dict[Any, ConvDims] = {}
 
 
 def check_bias(b: Any, x: np.ndarray, channels: int) -> np.ndarray:
@@ -90,16 +70,14 @@ def _conv(
         check_same_dtype("x", x, w=w)
     if activation is not None:
         check_activation(activation)
-    dims = _dims(x.shape, w.shape, stride, padding, dilation, groups, rank)
+    how = x.shape, w.shape, stride, padding, dilation, groups, rank
+    dims: ConvDims = look_up(_kept, conv_dims, how)
     x = x if x.flags.c_contiguous else dense(x)
     w = w if w.flags.c_contiguous else dense(w)
     if b is not None:
         b = check_bias(b, x, dims.out_channels)
-    y_shape = (dims.batch, dims.out_channels, *dims.out_size)
-    if out is None:
-        y = empty(y_shape, x.dtype, not x.flags.c_contiguous, x)
-    else:
-        y = check_out(out, y_shape, x.dtype, *given, x, w, b)
+    shape = dims.batch, dims.out_channels, *dims.out_size
+    y = empty_as(shape, x) if out is None else check_out(out, shape, x.dtype, *given, x, w, b)
     if dims.batch:
         fused = activation if activation == FUSED else None
         backend.active(x).conv(x, w, b, y, dims, fused)
@@ -197,14 +175,15 @@ def _conv_backward(
     dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
     if w.dtype is not x.dtype or dy.dtype is not x.dtype or not type(x) is type(w) is type(dy):
         check_same_dtype("x", x, w=w, dy=dy)
-    dims = _dims(x.shape, w.shape, stride, padding, dilation, groups, rank)
+    how = x.shape, w.shape, stride, padding, dilation, groups, rank
+    dims: ConvDims = look_up(_kept, conv_dims, how)
     check_shape(dy, "dy", (dims.batch, dims.out_channels, *dims.out_size), "like the output")
     need_dx, need_dw, need_db = check_needs(needs)
     x, w = dense(x), dense(w)
     dy = in_format(dy, not x.flags.c_contiguous)
     dx = empty_like(x) if need_dx else None
     dw = empty_like(w) if need_dw else None
-    db = empty((dims.out_channels,), x.dtype, False, x) if need_db else None
+    db = empty_as((dims.out_channels,), x) if need_db else None
     if dims.batch == 0:
         for gradient in (dw, db):
             if gradient is not None:
@@ -312,5 +291,6 @@ def conv2d_algorithm(
         raise ValueError(f'gradient: expected None, "input" or "weight", got {gradient!r}')
     x_shape = shape(x_shape, "x_shape", 2)
     w_shape = tuple([integer(n, "w_shape", 0) for n in w_shape])
-    dims = conv_dims(x_shape, w_shape, stride, padding, dilation, groups, 2)
+    how = x_shape, w_shape, stride, padding, dilation, groups, 2
+    dims: ConvDims = look_up(_kept, conv_dims, how)
     return backend.active().conv_algorithm(dims, bool(channels_last), gradient, np.dtype(dtype))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.memory import empty, empty_like
+from convnet.kernels.arrays import look_up
+from convnet.memory import empty_as, empty_like
 from convnet.ops._arrays import (
     as_array,
     check_same_dtype,
@@ -21,6 +22,8 @@ from convnet.ops._arrays import (
 from convnet.ops.conv import Gradients, check_bias
 from convnet.ops.gemm import check_needs
 from convnet.shapes import ConvDims, Ints, Padding, conv_transpose_dims
+
+_kept: dict[Any, ConvDims] = {}  # as conv2d's
 
 
 def _transposed(
@@ -36,16 +39,15 @@ def _transposed(
 ) -> np.ndarray:
     x, w = as_array(x, "x"), as_array(w, "w")
     check_same_dtype("x", x, w=w)
-    dims = conv_transpose_dims(
-        x.shape, w.shape, stride, padding, output_padding, dilation, groups, rank
-    )
+    how = x.shape, w.shape, stride, padding, output_padding, dilation, groups, rank
+    dims: ConvDims = look_up(_kept, conv_transpose_dims, how)
     x, w = dense(x), dense(w)
     if b is not None:
         b = check_bias(b, x, dims.in_channels)
-    y = empty((dims.batch, dims.in_channels, *dims.in_size), x.dtype, not x.flags.c_contiguous, x)
+    y = empty_as((dims.batch, dims.in_channels, *dims.in_size), x)
     if dims.batch:
         backend.active(x).conv_input_grad(x, w, b, y, dims)
-    return native(y)
+    return y if type(y) is np.ndarray else native(y)
 
 
 def _transposed_backward(
@@ -62,16 +64,15 @@ def _transposed_backward(
 ) -> Gradients:
     dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
     check_same_dtype("x", x, w=w, dy=dy)
-    dims = conv_transpose_dims(
-        x.shape, w.shape, stride, padding, output_padding, dilation, groups, rank
-    )
+    how = x.shape, w.shape, stride, padding, output_padding, dilation, groups, rank
+    dims: ConvDims = look_up(_kept, conv_transpose_dims, how)
     check_shape(dy, "dy", (dims.batch, dims.in_channels, *dims.in_size), "like the output")
     need_dx, need_dw, need_db = check_needs(needs)
     x, w = dense(x), dense(w)
     dy = in_format(dy, not x.flags.c_contiguous)
     dx = empty_like(x) if need_dx else None
     dw = empty_like(w) if need_dw else None
-    db = empty((dims.in_channels,), x.dtype, False, x) if need_db else None
+    db = empty_as((dims.in_channels,), x) if need_db else None
     if dims.batch == 0:
         for gradient in (dw, db):
             if gradient is not None:

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.kernels.arrays import look_up
 from convnet.memory import empty
 from convnet.ops._arrays import as_array, check_same_dtype, contiguous, native
-from convnet.shapes import conv_dims
+from convnet.shapes import ConvDims, conv_dims
 
 _MODES = ("full", "same", "valid")
+_kept: dict[Any, ConvDims] = {}  # as conv2d's
 
 
 def convolve(x: Any, w: Any, mode: str = "full") -> np.ndarray:
@@ -45,10 +47,11 @@ def convolve(x: Any, w: Any, mode: str = "full") -> np.ndarray:
     if mode == "valid" and rank == 2:
         x, w = _inside(x, w)
     # The flip mirrors "same": its centre begins where the kernel's latter half starts.
-    padding = [(m // 2, (m - 1) // 2) for m in w.shape] if mode == "same" else mode
+    padding = tuple([(m // 2, (m - 1) // 2) for m in w.shape]) if mode == "same" else mode
     flipped = contiguous(w[(slice(None, None, -1),) * rank])[None, None]
     image = contiguous(x)[None, None]
-    dims = conv_dims(image.shape, flipped.shape, 1, padding, 1, 1, rank)
+    how = image.shape, flipped.shape, 1, padding, 1, 1, rank
+    dims: ConvDims = look_up(_kept, conv_dims, how)
     y = empty((1, 1, *dims.out_size), x.dtype, False, x)
     backend.active(x).conv(image, flipped, None, y, dims, None)
     return native(y[0, 0])

@@ -3,6 +3,7 @@
 M rows, N columns, K the length of the sums; B a batch of matrices.
 """
 
+import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -10,8 +11,14 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.kernels.arrays import fits_kernel, product_shape
-from convnet.memory import empty
+from convnet.kernels.arrays import (
+    fits_kernel,
+    is_gradient,
+    is_plain,
+    linear_shape,
+    product_shape,
+)
+from convnet.memory import empty, empty_as
 from convnet.ops._arrays import (
     as_array,
     check_out,
@@ -126,11 +133,18 @@ def gemm(
     With beta = 0 c is not read. `out` may be c itself. ValueError for shapes that do not match, and
     for a beta without a c. (BLAS level 3, xGEMM.)
     """
+    alpha, beta = _number(alpha, "alpha"), _number(beta, "beta")
+    if c is None and out is None and beta == 0 and is_plain(a) and is_plain(b):
+        left, right = a.T if transpose_a else a, b.T if transpose_b else b
+        simple = product_shape(left, right)
+        if simple is not None:
+            y = empty(simple, a.dtype)
+            backend.active(a).gemm(left, right, None, y, alpha, 0.0, None)
+            return y
     a, b = _pair(a, b)
     for name, operand in (("a", a), ("b", b)):
         if operand.ndim != 2:
             raise ValueError(f"{name}: expected 2 dimensions, got shape {operand.shape}")
-    alpha, beta = _number(alpha, "alpha"), _number(beta, "beta")
     left, right = a.T if transpose_a else a, b.T if transpose_b else b
     (m, k), n = left.shape, right.shape[1]
     if right.shape[0] != k:
@@ -163,6 +177,8 @@ def gemm(
 
 
 def _number(value: Any, name: str) -> float:
+    if type(value) is float:
+        return value
     if not isinstance(value, Real):
         raise TypeError(f"{name}: expected a real number, got {value!r}")
     return float(value)
@@ -177,32 +193,43 @@ def linear(x: Any, w: Any, b: Any = None, *, activation: str | None = None) -> n
 
     activation : None, "relu", "sigmoid", "tanh", "silu", "leaky_relu" (slope 0.01) or "gelu"
     """
+    if activation is not None:
+        check_activation(activation)
+    fused = activation if activation == FUSED else None
+    beta = 0.0 if b is None else 1.0
+    simple = linear_shape(x, w, b)
+    if simple is not None:
+        y = empty(simple, x.dtype)
+        backend.active(x).gemm(x, w.T, b, y, 1.0, beta, fused)
+    else:
+        x, w, b = _linear_arguments(x, w, b)
+        n, k = w.shape
+        y = empty((*x.shape[:-1], n), x.dtype, False, x)
+        if y.size == 0:
+            return native(y)
+        rows = y.reshape(-1, n)
+        if k == 0:
+            rows[...] = 0 if b is None else b
+            if fused:
+                backend.active(y).relu(y, y)
+        else:
+            x = _matrices(x if x.ndim == 2 else x.reshape(-1, k))
+            backend.active(x).gemm(x, _matrices(w).T, b, rows, 1.0, beta, fused)
+    if activation is not fused:
+        activate(activation, y)
+    return y if type(y) is np.ndarray else native(y)
+
+
+def _linear_arguments(x: Any, w: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     x, w = as_array(x, "x"), as_array(w, "w")
-    if w.dtype is not x.dtype or type(w) is not type(x):
-        check_same_dtype("x", x, w=w)
-    check_activation(activation)
+    check_same_dtype("x", x, w=w)
     _check_linear(x, w)
     if b is not None:
         b = as_array(b, "b")
         check_same_dtype("x", x, b=b)
         check_shape(b, "b", w.shape[:1], "like w's rows")
         b = contiguous(b)
-    n, k = w.shape
-    y = empty((*x.shape[:-1], n), x.dtype, False, x)
-    if y.size == 0:
-        return native(y)
-    rows = y if y.ndim == 2 else y.reshape(-1, n)
-    if k == 0:
-        rows[...] = 0 if b is None else b
-        if activation == FUSED:
-            backend.active(y).relu(y, y)
-    else:
-        x = _matrices(x if x.ndim == 2 else x.reshape(-1, k))
-        fused = activation if activation == FUSED else None
-        beta = 0.0 if b is None else 1.0
-        backend.active(x).gemm(x, _matrices(w).T, b, rows, 1.0, beta, fused)
-    activate(activation, y)
-    return y if type(y) is np.ndarray else native(y)
+    return x, w, b
 
 
 def _check_linear(x: np.ndarray, w: np.ndarray) -> None:
@@ -218,7 +245,8 @@ def _check_linear(x: np.ndarray, w: np.ndarray) -> None:
 
 def check_needs(needs: Sequence[bool]) -> tuple[bool, bool, bool]:
     """The three flags of a backward function: which of dx, dw and db are wanted."""
-    if not isinstance(needs, Sequence) or isinstance(needs, str) or len(needs) != 3:
+    sequence = type(needs) is tuple or (isinstance(needs, Sequence) and not isinstance(needs, str))
+    if not sequence or len(needs) != 3:
         raise ValueError(f"needs: expected three flags for dx, dw and db, got {needs!r}")
     return bool(needs[0]), bool(needs[1]), bool(needs[2])
 
@@ -234,30 +262,29 @@ def linear_backward(
 
     dy : (..., O)    x : (..., I)    w : (O, I)    ->    dx : like x    dw : like w    db : (O,)
     """
-    dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
-    check_same_dtype("x", x, w=w, dy=dy)
-    _check_linear(x, w)
-    n, k = w.shape
-    check_shape(dy, "dy", (*x.shape[:-1], n), "like linear's result")
     need_dx, need_dw, need_db = check_needs(needs)
+    shape = None
+    if linear_shape(x, w, None) is None or not is_gradient(dy, x, w):
+        dy, x, w, shape = _gradient_arguments(dy, x, w)
     run = backend.active(x)
-    if dy.size:
-        dy = contiguous(dy).reshape(-1, n)
+    some = dy.size and x.size and w.size
     dx = dw = db = None
     if need_dx:
-        dx = empty(x.shape, x.dtype, False, x)
-        if dx.size and dy.size:
-            run.gemm(dy, _matrices(w), None, dx.reshape(-1, k), 1.0, 0.0, None)
+        dx = empty_as(x.shape, w)
+        if some:
+            run.gemm(dy, w, None, dx, 1.0, 0.0, None)
         else:
             dx.fill(0)
+        if shape is not None:
+            dx = dx.reshape(shape)
     if need_dw:
-        dw = empty((n, k), x.dtype, False, x)
-        if dw.size and dy.size:
-            run.gemm(dy.T, _matrices(x.reshape(-1, k)), None, dw, 1.0, 0.0, None)
+        dw = empty_as(w.shape, w)
+        if some:
+            run.gemm(dy.T, x, None, dw, 1.0, 0.0, None)
         else:
             dw.fill(0)
     if need_db:
-        db = empty((n,), x.dtype, False, x)
+        db = empty_as(w.shape[:1], w)
         if dy.size:
             run.sum_rows(dy, db)
         else:
@@ -265,3 +292,17 @@ def linear_backward(
     if type(x) is np.ndarray:
         return dx, dw, db
     return native(dx), native(dw), native(db)
+
+
+def _gradient_arguments(
+    dy: Any, x: Any, w: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
+    """dy and x as rows, w, all as the kernels take them; and x's shape."""
+    dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
+    check_same_dtype("x", x, w=w, dy=dy)
+    _check_linear(x, w)
+    n, k = w.shape
+    check_shape(dy, "dy", (*x.shape[:-1], n), "like linear's result")
+    m = math.prod(x.shape[:-1])
+    rows = x.reshape(m, k)
+    return contiguous(dy).reshape(m, n), _matrices(rows), _matrices(w), x.shape

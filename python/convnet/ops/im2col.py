@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
+from convnet.kernels.arrays import is_shape, look_up
 from convnet.memory import empty
 from convnet.ops._arrays import as_array, check_shape, contiguous, dense, native
-from convnet.shapes import Ints, Padding, im2col_dims, shape
+from convnet.shapes import ConvDims, Ints, Padding, im2col_dims, shape
+
+_kept: dict[Any, ConvDims] = {}  # as conv2d's
 
 
 def im2col(
@@ -28,7 +31,7 @@ def im2col(
     Puri, Simard, "High performance convolutional neural networks for document processing", 2006.)
     """
     x = as_array(x, "x")
-    dims = im2col_dims(x.shape, kernel_size, stride, padding, dilation)
+    dims = look_up(_kept, im2col_dims, (x.shape, kernel_size, stride, padding, dilation))
     cols = empty(_cols_shape(dims), x.dtype, False, x)
     if cols.size:
         backend.active(x).im2col(dense(x), cols, dims)
@@ -51,7 +54,9 @@ def col2im(
     cols : (N, C*R*S, P*Q)    x_shape : (N, C, H, W)    ->    x : (N, C, H, W)
     """
     cols = as_array(cols, "cols")
-    dims = im2col_dims(shape(x_shape, "x_shape", 2), kernel_size, stride, padding, dilation)
+    if not is_shape(x_shape, 4):
+        x_shape = shape(x_shape, "x_shape", 2)
+    dims = look_up(_kept, im2col_dims, (x_shape, kernel_size, stride, padding, dilation))
     check_shape(cols, "cols", _cols_shape(dims), "(N, C*R*S, P*Q)")
     x = empty((dims.batch, dims.in_channels, *dims.in_size), cols.dtype, False, cols)
     if x.size:

@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.ops._arrays import as_array, empty, is_channels_last, native
-from convnet.ops.pool import input_array, input_shape, output_gradient
+from convnet.kernels.arrays import look_up
+from convnet.memory import empty_as
+from convnet.ops._arrays import as_array, native
+from convnet.ops._windows import input_array, input_shape, output_gradient
 from convnet.shapes import sizes
 
 _MODES = {"nearest": (1, 2), "linear": (1,), "bilinear": (2,)}
+_TYPES = {4: np.float32, 8: np.float64}
 _Taps = tuple[np.ndarray, np.ndarray | None]
+# Finding a call's taps takes longer than mixing a thousand elements: they are kept.
+_kept: dict[Any, tuple[tuple[int, ...], tuple[Any, ...]]] = {}
 
 
 def _each(value: Any, rank: int) -> tuple[float, ...]:
@@ -67,9 +72,10 @@ def _taps(n: int, q: int, scale: float, mode: str, align_corners: bool, dtype: A
 
 
 def _arguments(
-    shape: tuple[int, ...], how: tuple[Any, ...], dtype: Any
+    shape: tuple[int, ...], how: tuple[Any, ...], itemsize: int
 ) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """(the output's shape, what the backend wants beside the arrays)."""
+    dtype = _TYPES[itemsize]
     *_, mode, align_corners = how
     out, scales = _resolve(shape[2:], *how)
     taps = [
@@ -79,7 +85,11 @@ def _arguments(
     if len(taps) == 1:
         taps.insert(0, (np.zeros((2, 1), np.int64), None))
     (rows, row_weights), (columns, column_weights) = taps
-    return (*shape[:2], *out), (rows, columns, row_weights, column_weights)
+    found = rows, columns, row_weights, column_weights
+    for a in found:
+        if a is not None:
+            a.flags.writeable = False  # they are kept
+    return (*shape[:2], *out), found
 
 
 def _beside(x: Any, taps: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -115,8 +125,9 @@ def interpolate(
     TypeError or ValueError for arguments that do not fit, NotImplementedError for volumes.
     """
     x = _input(x)
-    shape, taps = _arguments(x.shape, (size, scale_factor, mode, align_corners), x.dtype)
-    y = empty(shape, x.dtype, is_channels_last(x), x)
+    how = size, scale_factor, mode, align_corners
+    shape, taps = look_up(_kept, _arguments, (x.shape, how, x.itemsize))
+    y = empty_as(shape, x)
     if y.size:
         taps = _beside(x, taps)
         backend.active(x).interpolate(_planar(x), _planar(y), *taps)
@@ -147,9 +158,10 @@ def interpolate_backward(
     dy = as_array(dy, "dy")
     x_shape = input_shape(x_shape, dy.ndim - 2 if dy.ndim in (3, 4) else 2)
     rank = len(x_shape) - 2
-    shape, taps = _arguments(x_shape, (size, scale_factor, mode, align_corners), dy.dtype)
+    how = size, scale_factor, mode, align_corners
+    shape, taps = look_up(_kept, _arguments, (x_shape, how, dy.itemsize))
     dy = output_gradient(dy, rank, shape)
-    dx = empty(x_shape, dy.dtype, is_channels_last(dy), dy)
+    dx = empty_as(x_shape, dy)
     if dx.size:
         taps = _beside(dy, taps)
         backend.active(dy).interpolate_backward(_planar(dy), _planar(dx), *taps)

@@ -14,34 +14,34 @@ import numpy as np
 from convnet import backend
 from convnet.gpu import foreign
 from convnet.gpu.array import DeviceArray
-from convnet.memory import empty, empty_like
+from convnet.kernels.arrays import (
+    count_classes,
+    count_within,
+    matrix,
+    result,
+    rows,
+    scalar,
+    scalar_array,
+    value_of,
+)
+from convnet.memory import empty, empty_as, empty_like
 from convnet.ops._arrays import (
     as_array,
     check_same_dtype,
     check_shape,
     contiguous,
     dense,
-    largest,
     native,
-    rows,
     same_format,
 )
 
-_INT64 = np.dtype(np.int64)
+_INT64, _F64 = np.dtype(np.int64), np.dtype(np.float64)
 _REDUCTIONS = ("mean", "sum", "none")
-_F32_MAX = float(np.finfo(np.float32).max)
 
 
 def _check_reduction(reduction: Any) -> None:
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction: expected one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
-
-
-def _scalar(value: float, dtype: np.dtype) -> Any:
-    """A number as a scalar of the inputs' type; too large for it is inf, without a warning."""
-    if dtype.itemsize == 4 and _F32_MAX < abs(value) < math.inf:
-        value = math.copysign(math.inf, value)
-    return dtype.type(value)
 
 
 def _reduce(loss: np.ndarray, reduction: str, count: int) -> Any:
@@ -50,13 +50,13 @@ def _reduce(loss: np.ndarray, reduction: str, count: int) -> Any:
         return native(_reduce_on_device(loss, reduction, count))
     if reduction == "none":
         return loss
-    total = np.zeros((), np.float64)
+    total = scalar_array(0.0, _F64)
     if loss.size:
         backend.active(loss).sum_all(loss, total)
-    value = float(total)
+    value = value_of(total)
     if reduction == "mean":
         value = value / count if count else math.nan
-    return _scalar(value, loss.dtype)
+    return scalar(value, loss.dtype)
 
 
 def _reduce_on_device(loss: Any, reduction: str, count: Any) -> Any:
@@ -122,7 +122,7 @@ def _scale(dy: Any, reduction: str, count: int, shape: tuple[int, ...], x: Any) 
         dy = _number(dy)
     if reduction == "mean" and count:
         dy /= count
-    return np.array(_scalar(dy, dtype))
+    return scalar_array(dy, dtype)
 
 
 # Class losses ---------------------------------------------------------------------------------
@@ -169,11 +169,8 @@ def _classes(target: Any, shape: tuple[int, ...], n: int, ignore_index: Any) -> 
         classes = np.ascontiguousarray(target, np.int64).reshape(shape)
         if not classes.flags.aligned:
             classes = classes.copy()
-    beyond = largest(classes) >= n
-    if not beyond and not 0 <= ignore_index < n:
-        return classes, classes.size
     counts = classes != ignore_index
-    if beyond:
+    if count_within(classes, n, 0) < 0:
         wrong = counts & ((classes < 0) | (classes >= n))
         if target.dtype.kind == "u":  # 2^64 - 100 is not -100
             wrong |= target >= max(n, 2**63)
@@ -191,6 +188,16 @@ def _class_arguments(
     x: Any, name: str, target: Any, reduction: Any, ignore_index: Any
 ) -> tuple[np.ndarray, int, np.ndarray, int]:
     """x, its class axis, the target as int64, how many elements count."""
+    count = count_classes(x, target, ignore_index)
+    if count < 0:
+        return _checked_class_arguments(x, name, target, reduction, ignore_index)
+    _check_reduction(reduction)
+    return x, 1 if x.ndim > 1 else 0, target, count
+
+
+def _checked_class_arguments(
+    x: Any, name: str, target: Any, reduction: Any, ignore_index: Any
+) -> tuple[np.ndarray, int, np.ndarray, int]:
     x = as_array(x, name)
     _check_reduction(reduction)
     if x.ndim == 0:
@@ -203,22 +210,17 @@ def _class_arguments(
     return dense(x), axis, target, count
 
 
-def _per_target(a: np.ndarray, x_rows: np.ndarray) -> np.ndarray:
-    """An array of the target's shape as (outer, inner), as x's rows lie in memory."""
-    return a.reshape(x_rows.shape[0], x_rows.shape[2])
-
-
 def _class_loss(
     function: str, x: Any, name: str, target: Any, reduction: Any, ignore_index: Any
 ) -> Any:
     x, axis, target, count = _class_arguments(x, name, target, reduction, ignore_index)
-    loss = empty(target.shape, x.dtype, False, x)
-    if x.size:
-        r = rows(x, axis)
-        getattr(backend.active(x), function)(
-            r, _per_target(target, r), _per_target(loss, r), index(ignore_index)
-        )
-    return _reduce(loss, reduction, count)
+    if not x.size:
+        return _reduce(empty(target.shape, x.dtype, False, x), reduction, count)
+    r = rows(x, axis)
+    places = matrix(target, r)
+    loss = empty_as(places.shape, r)
+    getattr(backend.active(x), function)(r, places, loss, index(ignore_index))
+    return _reduce(loss.reshape(target.shape) if reduction == "none" else loss, reduction, count)
 
 
 def _class_loss_backward(
@@ -230,11 +232,11 @@ def _class_loss_backward(
     if x.size:
         r = rows(x, axis)
         if scale.ndim:
-            scale = _per_target(contiguous(scale), r)
+            scale = matrix(contiguous(scale), r)
         getattr(backend.active(x), function)(
-            r, _per_target(target, r), scale, rows(dx, axis), index(ignore_index)
+            r, matrix(target, r), scale, rows(dx, axis), index(ignore_index)
         )
-    return native(dx)
+    return dx if type(dx) is np.ndarray else native(dx)
 
 
 def cross_entropy(
@@ -285,34 +287,41 @@ def nll_loss_backward(
 # Element-wise losses --------------------------------------------------------------------------
 
 
-def _pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray]:
+def _pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, target and memory for a result like x, in one memory order."""
+    y = result(None, x, target)
+    if y is None:
+        return _checked_pair(x, target, reduction)
+    _check_reduction(reduction)
+    return x, target, y
+
+
+def _checked_pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x, target = as_array(x, "x"), as_array(target, "target")
     _check_reduction(reduction)
-    if x.dtype is not target.dtype or type(x) is not type(target):
-        check_same_dtype("x", x, target=target)
-    if target.shape != x.shape:
-        check_shape(target, "target", x.shape, "like x")
+    check_same_dtype("x", x, target=target)
+    check_shape(target, "target", x.shape, "like x")
     x = dense(x)
-    return x, same_format(target, x)
+    return x, same_format(target, x), empty_like(x)
 
 
 def _pair_loss(function: str, x: Any, target: Any, reduction: Any, *parameters: float) -> Any:
-    x, target = _pair(x, target, reduction)
-    loss = empty_like(x)
-    if x.size:
+    x, target, loss = _pair(x, target, reduction)
+    size = x.size
+    if size:
         getattr(backend.active(x), function)(x, target, loss, *parameters)
-    return _reduce(loss, reduction, x.size)
+    return _reduce(loss, reduction, size)
 
 
 def _pair_loss_backward(function: str, x: Any, target: Any, reduction: Any, dy: Any) -> np.ndarray:
-    x, target = _pair(x, target, reduction)
-    scale = _scale(dy, reduction, x.size, x.shape, x)
-    dx = empty_like(x)
-    if x.size:
+    x, target, dx = _pair(x, target, reduction)
+    size = x.size
+    scale = _scale(dy, reduction, size, x.shape, x)
+    if size:
         if scale.ndim:
             scale = same_format(scale, x)
         getattr(backend.active(x), function)(x, target, scale, dx)
-    return native(dx)
+    return dx if type(dx) is np.ndarray else native(dx)
 
 
 def bce_with_logits(x: Any, target: Any, reduction: str = "mean") -> Any:
@@ -381,18 +390,18 @@ def smooth_l1_loss_backward(
 ) -> np.ndarray:
     """dx = dloss * (x - target) / beta, between -dloss and dloss; see bce_with_logits_backward."""
     beta = _beta(beta)
-    x, target = _pair(x, target, reduction)
-    scale = _scale(dy, reduction, x.size, x.shape, x)
-    dx = empty_like(x)
-    if x.size:
+    x, target, dx = _pair(x, target, reduction)
+    size = x.size
+    scale = _scale(dy, reduction, size, x.shape, x)
+    if size:
         if scale.ndim == x.ndim:
             scale = same_format(scale, x)
         else:
             full = empty_like(x)
-            full[...] = scale
+            full.fill(scale)
             scale = full
         backend.active(x).smooth_l1_loss_backward(x, target, scale, dx, beta)
-    return native(dx)
+    return dx if type(dx) is np.ndarray else native(dx)
 
 
 def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Any:

@@ -13,7 +13,16 @@ import numpy as np
 from convnet import backend
 from convnet.gpu import foreign
 from convnet.gpu.array import DeviceArray
-from convnet.memory import empty, empty_like
+from convnet.kernels.arrays import (
+    are_alike,
+    are_writeable,
+    blend,
+    have_channels,
+    is_mask_of,
+    own_memory,
+    result,
+)
+from convnet.memory import empty_as, empty_like
 from convnet.ops._arrays import (
     as_array,
     check_device,
@@ -85,16 +94,11 @@ def _running(a: Any, name: str, x: np.ndarray) -> np.ndarray:
 
 def _channels(x: np.ndarray) -> np.ndarray:
     """Memory for a value of each channel."""
-    return empty((x.shape[1],), x.dtype, False, x)
+    return empty_as((x.shape[1],), x)
 
 
 def _check_apart(written: dict[str, Any], read: dict[str, Any]) -> None:
     """ValueError for a running statistic that overlaps the other one or an input."""
-    arrays = [a for a in (*written.values(), *read.values()) if a is not None]
-    if all(type(a) is np.ndarray and a.flags.owndata for a in arrays) and len(
-        {id(a) for a in arrays}
-    ) == len(arrays):
-        return  # each has memory of its own
     for name, a in written.items():
         for other, b in (*written.items(), *read.items()):
             if other == name or type(a) not in _ARRAYS or type(b) not in _ARRAYS:
@@ -109,7 +113,8 @@ def batch_norm_stats(x: Any) -> tuple[np.ndarray, np.ndarray]:
     x : (N, C, ...)    ->    mean, var : (C,), the biased variance. ValueError for M = 0.
     Accurate for any mean: what is squared is the distance to it. The bits do not depend on threads.
     """
-    x = _input(x)
+    if not have_channels(x):
+        x = _input(x)
     if x.size == 0:
         raise ValueError(f"x: expected at least one value per channel, got shape {x.shape}")
     mean, var = _channels(x), _channels(x)
@@ -155,11 +160,39 @@ def batch_norm_and_stats(
     eps: float = 1e-5,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(y, mean, var): batch_norm's result and what it was normalised with, for the gradient."""
-    given = x
-    x, eps = _input(x), _eps(eps)
-    weight, bias = _channel_array(weight, "weight", x), _channel_array(bias, "bias", x)
     if training:
-        momentum = _number(momentum, "momentum")
+        return _train(x, running_mean, running_var, weight, bias, momentum, eps)
+    if not have_channels(x, running_mean, running_var, weight, bias):
+        x = _input(x)
+        weight, bias = _channel_array(weight, "weight", x), _channel_array(bias, "bias", x)
+        running_mean = _channel_array(running_mean, "running_mean", x)
+        running_var = _channel_array(running_var, "running_var", x)
+    if running_mean is None or running_var is None:
+        raise ValueError(
+            "running_mean and running_var: expected arrays when training=False, got None"
+        )
+    eps = _eps(eps)
+    y = empty_like(x)
+    if x.size:
+        backend.active(x).batch_norm(x, running_mean, running_var, weight, bias, y, eps)
+    if type(y) is np.ndarray:
+        return y, running_mean, running_var
+    return native(y), native(running_mean), native(running_var)
+
+
+def _train(
+    x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, momentum: Any, eps: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """batch_norm_and_stats in training."""
+    given = x
+    eps, momentum = _eps(eps), _number(momentum, "momentum")
+    if not (
+        have_channels(x, running_mean, running_var, weight, bias)
+        and are_writeable(running_mean, running_var)
+        and own_memory((running_mean, running_var, x, weight, bias))
+    ):
+        x = _input(x)
+        weight, bias = _channel_array(weight, "weight", x), _channel_array(bias, "bias", x)
         if running_mean is not None:
             running_mean = _running(running_mean, "running_mean", x)
         if running_var is not None:
@@ -168,38 +201,34 @@ def batch_norm_and_stats(
             {"running_mean": running_mean, "running_var": running_var},
             {"x": given, "weight": weight, "bias": bias},
         )
-        count = x.size // x.shape[1]
-        if count == 1:
-            raise ValueError(
-                f"x: expected more than one value per channel when training, got shape {x.shape}"
-            )
-        if count == 0:
-            mean, var = _channels(x), _channels(x)
-            mean.fill(0)
-            var.fill(1)
-            return native(empty_like(x)), native(mean), native(var)
-        mean, var = _channels(x), _channels(x)
-        y = empty_like(x)
-        backend.active(x).batch_norm_training(x, weight, bias, mean, var, y, eps)
-        if running_mean is not None:
-            running_mean *= 1 - momentum
-            running_mean += momentum * mean
-        if running_var is not None:
-            running_var *= 1 - momentum
-            running_var += (momentum * count / (count - 1)) * var
-    else:
-        if running_mean is None or running_var is None:
-            raise ValueError(
-                "running_mean and running_var: expected arrays when training=False, got None"
-            )
-        mean = _channel_array(running_mean, "running_mean", x)
-        var = _channel_array(running_var, "running_var", x)
-        y = empty_like(x)
-        if x.size:
-            backend.active(x).batch_norm(x, mean, var, weight, bias, y, eps)
+    count = x.size // x.shape[1]
+    if count == 1:
+        raise ValueError(
+            f"x: expected more than one value per channel when training, got shape {x.shape}"
+        )
+    y, mean = empty_like(x), _channels(x)
+    var = empty_like(mean)
+    if count == 0:
+        mean.fill(0)
+        var.fill(1)
+        return native(y), native(mean), native(var)
+    backend.active(x).batch_norm_training(x, weight, bias, mean, var, y, eps)
+    if running_mean is not None:
+        _update(running_mean, mean, 1 - momentum, momentum)
+    if running_var is not None:
+        _update(running_var, var, 1 - momentum, momentum * count / (count - 1))
     if type(y) is np.ndarray:
         return y, mean, var
     return native(y), native(mean), native(var)
+
+
+def _update(running: Any, latest: Any, keep: float, rate: float) -> None:
+    """running = keep running + rate latest, in place."""
+    if type(running) is np.ndarray:
+        blend(running, latest, keep, rate)
+    else:
+        running *= keep
+        running += rate * latest
 
 
 def batch_norm_backward(
@@ -221,13 +250,16 @@ def batch_norm_backward(
     dy, x : (N, C, ...)    mean, var : (C,), in training batch_norm_stats(x), else the running
     statistics    weight : (C,) or None    ->    dx : like x    dweight, dbias : (C,)
     """
-    x, dy, eps = _input(x), as_array(dy, "dy"), _eps(eps)
-    check_same_dtype("x", x, dy=dy)
-    check_shape(dy, "dy", x.shape, "like x")
+    if not have_channels(x, mean, var, weight) or not are_alike(x, dy):
+        x, dy = _input(x), as_array(dy, "dy")
+        check_same_dtype("x", x, dy=dy)
+        check_shape(dy, "dy", x.shape, "like x")
+        mean, var = _channel_array(mean, "mean", x), _channel_array(var, "var", x)
+        weight = _channel_array(weight, "weight", x)
+        dy = same_format(dy, x)
     if mean is None or var is None:
         raise TypeError("mean and var: expected arrays, got None; see ops.batch_norm_stats")
-    mean, var = _channel_array(mean, "mean", x), _channel_array(var, "var", x)
-    weight = _channel_array(weight, "weight", x)
+    eps = _eps(eps)
     need_dx, need_dweight, need_dbias = check_needs(needs)
     dx = empty_like(x) if need_dx else None
     dweight = _channels(x) if need_dweight else None
@@ -238,7 +270,7 @@ def batch_norm_backward(
                 gradient.fill(0)
     elif need_dx or need_dweight or need_dbias:
         backend.active(x).batch_norm_backward(
-            same_format(dy, x), x, mean, var, weight, dx, dweight, dbias, eps, bool(training)
+            dy, x, mean, var, weight, dx, dweight, dbias, eps, bool(training)
         )
     if type(x) is np.ndarray:
         return dx, dweight, dbias
@@ -253,9 +285,10 @@ def _probability(p: Any) -> float:
 
 
 def _word(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
-    value = value.__index__()
+    if type(value) is not int:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name}: expected an integer, got {value!r}")
+        value = value.__index__()
     if not 0 <= value < _WORD:
         raise ValueError(f"{name}: expected an integer from 0 to 2^64 - 1, got {value}")
     return value
@@ -272,13 +305,15 @@ def dropout(x: Any, p: float, *, seed: int, offset: int = 0) -> tuple[np.ndarray
     call takes offset + ceil(size / 4). seed, offset : 0 to 2^64 - 1. p = 1 gives zeros.
     Salmon, Moraes, Dror, Shaw 2011.
     """
-    x, p = as_array(x, "x"), _probability(p)
-    seed, offset = _word(seed, "seed"), _word(offset, "offset")
-    x = dense(x)
-    y, mask = empty_like(x), empty_like(x, _BOOL)
+    y = result(None, x)
+    if y is None:
+        x = dense(as_array(x, "x"))
+        y = empty_like(x)
+    p, seed, offset = _probability(p), _word(seed, "seed"), _word(offset, "offset")
+    mask = empty_like(x, _BOOL)
     if x.size:
         backend.active(x).dropout(x, y, mask, p, seed, offset)
-    return native(y), native(mask)
+    return (y, mask) if type(y) is np.ndarray else (native(y), native(mask))
 
 
 def dropout_backward(dy: Any, mask: Any, p: float) -> np.ndarray:
@@ -286,7 +321,18 @@ def dropout_backward(dy: Any, mask: Any, p: float) -> np.ndarray:
 
     dy : any shape    mask : bool, like dy, as dropout gave it    ->    dx : like mask
     """
-    dy, p = as_array(dy, "dy"), _probability(p)
+    p = _probability(p)
+    if not is_mask_of(mask, dy):
+        dy, mask = _checked_mask(dy, mask)
+    dx = empty_like(mask, dy.dtype)
+    if dy.size:
+        backend.active(dy).dropout_backward(same_format(dy, dx), mask, dx, p)
+    return dx if type(dx) is np.ndarray else native(dx)
+
+
+def _checked_mask(dy: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
+    """dy, and its mask in either memory format."""
+    dy = as_array(dy, "dy")
     if type(mask) is not np.ndarray and hasattr(mask, "__cuda_array_interface__"):
         mask = foreign.wrap(mask, "mask")
     if type(mask) not in _ARRAYS or mask.dtype != bool:
@@ -294,8 +340,4 @@ def dropout_backward(dy: Any, mask: Any, p: float) -> np.ndarray:
         raise TypeError(f"mask: expected a numpy.ndarray of bool, got {kind}")
     check_shape(mask, "mask", dy.shape, "like dy")
     check_device("dy", dy, mask=mask)
-    mask = dense(mask)
-    dx = empty_like(mask, dy.dtype)
-    if dy.size:
-        backend.active(dy).dropout_backward(same_format(dy, dx), mask, dx, p)
-    return native(dx)
+    return dy, dense(mask)

@@ -27,8 +27,9 @@ import numpy as np
 
 from convnet import backend
 from convnet.gpu import foreign
-from convnet.memory import empty
-from convnet.ops._arrays import check_device, check_shape, dense, largest, native, same_format
+from convnet.kernels.arrays import are_places, count_within
+from convnet.memory import empty, empty_as
+from convnet.ops._arrays import check_device, check_shape, dense, native, same_format
 from convnet.ops._windows import Ints, Padding, input_array, input_shape, output_gradient, windows
 from convnet.shapes import PoolDims
 
@@ -61,14 +62,13 @@ def _max_pool(
 ) -> Any:
     x = input_array(x, rank)
     dims, shape = windows(rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    channels_last = not x.flags.c_contiguous
-    y = empty(shape, x.dtype, channels_last, x)
+    y = empty_as(shape, x)
     indices = None
     if return_indices:
         small = prod(dims.in_size) <= _INT32_PLACES
         if not small:
             _check_span(dims)
-        indices = empty(shape, _PLACES[0 if small else 1], channels_last, x)
+        indices = empty(shape, _PLACES[0 if small else 1], not x.flags.c_contiguous, x)
     if y.size:
         backend.active(x).max_pool(x, y, indices, dims)
     if type(y) is not np.ndarray:
@@ -151,7 +151,7 @@ def _places(indices: Any, shape: tuple[int, ...], dims: PoolDims) -> np.ndarray:
         indices = np.minimum(indices, places).astype(np.int64) if wide else indices.astype(np.int64)
     indices = dense(indices)
     # The values of indices on a GPU are not looked at: that would wait for it.
-    if indices.size and type(indices) is np.ndarray and largest(indices) >= places:
+    if indices.size and type(indices) is np.ndarray and count_within(indices, places, 0) < 0:
         wrong = indices[(indices < 0) | (indices >= places)][0]
         raise ValueError(
             f"indices: expected places 0 to {places - 1} of a plane {dims.in_size}, got {wrong}"
@@ -175,10 +175,11 @@ def _max_pool_backward(
     x_shape = input_shape(x_shape, rank)
     dims, shape = windows(rank, x_shape, kernel_size, stride, padding, dilation, ceil_mode)
     dy = output_gradient(dy, rank, shape)
-    indices = _places(indices, shape, dims)
-    check_device("dy", dy, indices=indices)
-    indices = same_format(indices, dy)
-    dx = empty(x_shape, dy.dtype, not dy.flags.c_contiguous, dy)
+    if type(dy) is not np.ndarray or not are_places(indices, dy, dims.in_size):
+        indices = _places(indices, shape, dims)
+        check_device("dy", dy, indices=indices)
+        indices = same_format(indices, dy)
+    dx = empty_as(x_shape, dy)
     if dx.size:
         backend.active(dy).max_pool_backward(dy, indices, dx, dims)
     return dx if type(dx) is np.ndarray else native(dx)

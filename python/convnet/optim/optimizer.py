@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.kernels.arrays import are_alike, are_writeable
 from convnet.nn.conversion import ARRAYS
 from convnet.nn.state import array_of
 from convnet.nn.tensor import FLOATS, Tensor
@@ -76,18 +77,15 @@ class Optimizer:
         loss = closure() if closure is not None else None
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
+                if p._grad is None:
                     continue
-                data, grad = p.data, p.grad.data
-                if type(grad) is not type(data):
-                    raise TypeError("grad: its parameter is on another device; zero_grad() first")
-                if grad.shape != data.shape or grad.dtype != data.dtype:
-                    raise ValueError(
-                        f"grad: expected {data.dtype} of {data.shape} like its parameter, "
-                        f"got {grad.dtype} of {grad.shape}"
-                    )
-                kept = writable(data)
-                self.update(kept, same_format(dense(grad), kept), self._state_of(p, kept), group)
+                data, grad = p._data, p._grad._data
+                kept = data
+                if not are_alike(data, grad) or not are_writeable(data):
+                    _check_gradient(data, grad)
+                    kept = writable(data)
+                    grad = same_format(dense(grad), kept)
+                self.update(kept, grad, self._state_of(p, kept), group)
                 p._version[0] += 1
                 if kept is not data:
                     data[...] = kept
@@ -99,11 +97,7 @@ class Optimizer:
         if state is None:
             state = self.state[p] = {}
         for name, value in state.items():
-            if isinstance(value, ARRAYS) and (
-                type(value) is not type(data)
-                or value.dtype != data.dtype
-                or value.strides != data.strides
-            ):
+            if isinstance(value, ARRAYS) and not are_alike(data, value):
                 state[name] = _like(value, data, name)
         return state
 
@@ -158,6 +152,16 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
         return "\n".join([*lines, ")"])
+
+
+def _check_gradient(data: np.ndarray, grad: np.ndarray) -> None:
+    if type(grad) is not type(data):
+        raise TypeError("grad: its parameter is on another device; zero_grad() first")
+    if grad.shape != data.shape or grad.dtype != data.dtype:
+        raise ValueError(
+            f"grad: expected {data.dtype} of {data.shape} like its parameter, "
+            f"got {grad.dtype} of {grad.shape}"
+        )
 
 
 def writable(data: np.ndarray) -> np.ndarray:

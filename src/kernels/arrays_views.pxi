@@ -1,0 +1,115 @@
+# Views and scalars: what NumPy makes in three times the time, because it asks what is known here.
+
+cdef extern from *:
+    """
+    /* A view of an array's memory, C-contiguous; the array is its base. */
+    static PyObject *convnet_view(PyArrayObject *a, int ndim, npy_intp *shape) {
+        PyArray_Descr *dtype = PyArray_DESCR(a);
+        PyObject *view;
+        Py_INCREF(dtype); /* is taken over */
+        view = PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, shape, NULL, PyArray_DATA(a),
+                                    PyArray_FLAGS(a) & NPY_ARRAY_WRITEABLE, NULL);
+        if (view == NULL) return NULL;
+        Py_INCREF(a);
+        if (PyArray_SetBaseObject((PyArrayObject *)view, (PyObject *)a) < 0) {
+            Py_DECREF(view);
+            return NULL;
+        }
+        return view;
+    }
+    static PyObject *convnet_scalar(PyArray_Descr *dtype) {
+        Py_INCREF(dtype); /* is taken over */
+        return PyArray_NewFromDescr(&PyArray_Type, dtype, 0, NULL, NULL, NULL, 0, NULL);
+    }
+    """
+    object convnet_view(cnp.ndarray a, int ndim, cnp.npy_intp *shape)
+    object convnet_scalar(cnp.PyArray_Descr *dtype)
+
+
+def rows(a, int axis):
+    """A dense array as (outer, n, inner), C-contiguous, in memory order; n is `axis`, from 0."""
+    cdef cnp.npy_intp[3] shape
+    cdef int ndim = a.ndim, place, i
+    cdef bint turned
+    if cnp.PyArray_CheckExact(a):
+        turned = not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> a)
+    else:
+        turned = not a.flags.c_contiguous
+    sizes = a.shape
+    shape[0] = shape[2] = 1
+    shape[1] = sizes[axis]
+    place = axis
+    if turned:  # channels-last: axis 1 comes last
+        place = ndim - 1 if axis == 1 else max(axis - 1, 0)
+    for i in range(ndim):
+        if i == axis:
+            continue
+        if (i if not turned else ndim - 1 if i == 1 else max(i - 1, 0)) < place:
+            shape[0] *= sizes[i]
+        else:
+            shape[2] *= sizes[i]
+    if cnp.PyArray_CheckExact(a):
+        return convnet_view(<cnp.ndarray> a, 3, shape)
+    if turned:
+        a = a.transpose(0, *range(2, ndim), 1)
+    return a.reshape(shape[0], shape[1], shape[2])
+
+
+def matrix(a, like):
+    """A contiguous array as (outer, inner) of `like` (outer, n, inner)."""
+    cdef cnp.npy_intp[2] shape
+    if not cnp.PyArray_CheckExact(a):
+        return a.reshape(like.shape[0], like.shape[2])
+    shape[0] = cnp.PyArray_DIM(<cnp.ndarray> like, 0)
+    shape[1] = cnp.PyArray_DIM(<cnp.ndarray> like, 2)
+    return convnet_view(<cnp.ndarray> a, 2, shape)
+
+
+def scalar_array(double value, cnp.dtype dtype not None):
+    """A 0-d array of float32 or float64; what is too large for it is inf."""
+    cdef cnp.ndarray a = convnet_scalar(<cnp.PyArray_Descr *> dtype)
+    if cnp.PyArray_ITEMSIZE(a) == 4:
+        (<float *> cnp.PyArray_DATA(a))[0] = <float> value
+    else:
+        (<double *> cnp.PyArray_DATA(a))[0] = value
+    return a
+
+
+def scalar(double value, cnp.dtype dtype not None):
+    """A number as NumPy's scalar of float32 or float64; what is too large for it is inf."""
+    return scalar_array(value, dtype)[()]
+
+
+def value_of(cnp.ndarray a not None):
+    """The number in a 0-d array of float64."""
+    return (<double *> cnp.PyArray_DATA(a))[0]
+
+
+ctypedef fused real_t:
+    float
+    double
+
+
+cdef void blend_run(char *value, Py_ssize_t step, const real_t *latest, Py_ssize_t n,
+                    real_t keep, real_t rate) noexcept:
+    """value need not be aligned."""
+    cdef Py_ssize_t i
+    cdef real_t kept, added
+    for i in range(n):
+        memcpy(&kept, value, sizeof(real_t))
+        kept = keep * kept
+        added = rate * latest[i]
+        kept = kept + added
+        memcpy(value, &kept, sizeof(real_t))
+        value += step
+
+
+def blend(cnp.ndarray value not None, cnp.ndarray latest not None, double keep, double rate):
+    """value = keep value + rate latest, in place; both (C,), of one type, latest contiguous."""
+    cdef Py_ssize_t step = cnp.PyArray_STRIDE(value, 0), n = cnp.PyArray_DIM(value, 0)
+    if cnp.PyArray_ITEMSIZE(value) == 4:
+        blend_run(<char *> cnp.PyArray_DATA(value), step,
+                  <const float *> cnp.PyArray_DATA(latest), n, <float> keep, <float> rate)
+    else:
+        blend_run(<char *> cnp.PyArray_DATA(value), step,
+                  <const double *> cnp.PyArray_DATA(latest), n, keep, rate)

@@ -1,0 +1,93 @@
+"""The compiled checks of small calls: what they pass is right, and what they do not still works."""
+
+import numpy as np
+import pytest
+from convnet import ops
+from convnet.kernels import arrays
+
+
+def images(dtype=np.float32):
+    """Name -> the same image in different memory; and whether nothing is left to do to it."""
+    x = np.arange(2 * 3 * 4 * 5, dtype=dtype).reshape(2, 3, 4, 5) - 50
+    last = x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
+    buffer = bytearray(x.nbytes + 1)
+    crooked = np.frombuffer(buffer, dtype, offset=1).reshape(x.shape)
+    crooked[...] = x
+    return {
+        "contiguous": (x, True),
+        "channels-last": (last, True),
+        "turned": (x.transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2), False),
+        "strided": (np.repeat(x, 2, 3)[..., ::2], False),
+        "backwards": (x[::-1].copy()[::-1], False),
+        "broadcast": (np.broadcast_to(x[:1], x.shape), False),
+        "not aligned": (crooked, False),
+        "other byte order": (x.astype(x.dtype.newbyteorder()), False),
+        "float16": (x.astype(np.float16), False),
+        "a subclass": (x.view(np.matrix) if x.ndim == 2 else np.ma.masked_array(x), False),
+        "empty": (x[:0], False),
+    }
+
+
+@pytest.mark.parametrize("name", images())
+def test_an_array_passes_if_nothing_is_left_to_do(name):
+    x, passes = images()[name]
+    assert (arrays.result(None, x) is not None) == passes
+    assert arrays.have_channels(x, np.ones(3, np.float32)) == passes
+    if name != "empty":
+        assert arrays.is_image(x, 4) == passes
+        assert arrays.are_alike(x, x) == passes
+
+
+@pytest.mark.parametrize(
+    "name", ["contiguous", "channels-last", "turned", "strided", "not aligned"]
+)
+def test_a_result_has_the_format_and_bits_of_the_checked_path(name):
+    x, _ = images()[name]
+    y, expected = ops.sigmoid(x), ops.sigmoid(np.ascontiguousarray(x))
+    np.testing.assert_array_equal(y, expected)
+    assert y.flags.c_contiguous == (name != "channels-last")
+    dx = ops.sigmoid_backward(x, y)
+    np.testing.assert_array_equal(dx, ops.sigmoid_backward(x.copy("C"), expected))
+    np.testing.assert_array_equal(ops.softmax(x, 1), ops.softmax(x.copy("C"), 1))
+
+
+def test_out_passes_if_it_is_an_input_or_apart():
+    memory = np.arange(300, dtype=np.float32)
+    x = memory[:100]
+    assert arrays.result(x, x) is x
+    assert arrays.result(memory[100:200], x) is not None
+    assert arrays.result(memory[99:199], x) is None
+    assert arrays.result(memory[1:101], x) is None
+    assert arrays.result(memory[100:200], x, memory[150:250]) is None
+    memory.flags.writeable = False
+    assert arrays.result(memory[100:200], x) is None
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_places_are_counted(dtype):
+    a = np.array([0, 4, 2, -7, 4], dtype)
+    assert arrays.count_within(a, 5, -7) == 4
+    assert arrays.count_within(a, 5, 4) == -1  # -7
+    assert arrays.count_within(a, 4, -7) == -1  # 4
+    assert arrays.count_within(a[:0], 1, 0) == 0
+    assert arrays.count_within(np.array([2**31 - 1], dtype), 2**40, 0) == 1
+
+
+def test_what_is_kept_is_bounded_and_tells_types_apart():
+    kept, calls = {}, []
+
+    def function(*arguments):
+        calls.append(arguments)
+        return len(calls)
+
+    for arguments in ((1, "a"), (True, "a"), (1.0, "a"), ((1, 2), None), ((True, 2), None)):
+        first = arrays.look_up(kept, function, arguments)
+        assert arrays.look_up(kept, function, arguments) == first
+        assert calls[-1] is arguments or calls[-1] == arguments
+    assert len(calls) == 5
+    for _ in range(2):
+        arrays.look_up(kept, function, ([1, 2],))  # not hashable: never kept
+    assert len(calls) == 7
+    for i in range(1000):
+        arrays.look_up(kept, function, (i,))
+    assert len(kept) <= 256
