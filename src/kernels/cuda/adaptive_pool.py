@@ -24,6 +24,7 @@ from convnet.kernels.cuda.intrinsics import (
 from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, multiprocessors
 from convnet.kernels.cuda.planes import (
     TOGETHER,
+    check_planes,
     lifted,
     place_of,
     places_of,
@@ -230,6 +231,7 @@ def make_pixels_backward(dtype: np.dtype, lanes: int, across: int, threads: int)
 
 def adaptive_avg_pool(x: Any, y: Any) -> None:
     n, q = lifted(x.shape[2:], 1), lifted(y.shape[2:], 1)
+    check_planes(n, q)
     images, channels = x.shape[:2]
     most = planes.BLOCKS * multiprocessors()
     cell = max(1, math.prod(n) // math.prod(q))
@@ -254,6 +256,7 @@ def adaptive_avg_pool(x: Any, y: Any) -> None:
 
 def adaptive_avg_pool_backward(dy: Any, dx: Any) -> None:
     n, q = lifted(dx.shape[2:], 1), lifted(dy.shape[2:], 1)
+    check_planes(n, q)
     images, channels = dx.shape[:2]
     places = math.prod(n)
     if dy.flags.c_contiguous and dx.flags.c_contiguous:

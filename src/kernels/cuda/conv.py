@@ -18,13 +18,12 @@ from convnet.kernels.cuda.engine import (
     takes_vectors,
 )
 from convnet.kernels.cuda.intrinsics import VECTOR, begins_at_vector
-from convnet.kernels.cuda.launch import Kernel, flat, launch
+from convnet.kernels.cuda.launch import MOST_BLOCKS, Kernel, check_size, flat, launch
 from convnet.kernels.cuda.windows import SIZES, make_windows
 from convnet.shapes import ConvDims
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-MOST_TILES = 65535  # blocks along a grid's y
-MOST = 2**31 - 1  # of what kernels count in 32 bits
+MOST = 2**31 - 2**16  # of what kernels count in 32 bits, a tile at a time
 ENOUGH_BLOCKS = 132
 
 # (filters, pixels) of a tile, as Tile's arguments; pixels come first where they run along rows.
@@ -116,8 +115,9 @@ def run_windows(
 ) -> None:
     """Launch the kernel of windows.py with its numbers by name; all but how results are stored."""
     dtype, turned, lanes = x.dtype, is_last(y), VECTOR[x.dtype]
-    if numbers["pixels"] > MOST or max(x.size, y.size) // max(x.shape[0], 1) > MOST:
-        raise ValueError(f"x: expected at most {MOST} pixels of y and elements of an image")
+    check_size("pixels of the result", numbers["pixels"], MOST)
+    check_size("elements of an image", max(x.size, y.size) // max(x.shape[0], 1), MOST)
+    check_size("elements of w", w.size, MOST)
     tile = tile or choose_tile(numbers["filters"], numbers["pixels"], groups, turned, dtype)
     filters_of, pixels_of = (tile.columns, tile.rows) if turned else (tile.rows, tile.columns)
     w_mode = ALONG_LINE if numbers["w_filter"] == 1 and numbers["filters"] > 1 else ALONG_DEPTH
@@ -137,9 +137,9 @@ def run_windows(
     run = make_windows(dtype, tile, w_mode, x_mode, axes, turned, tf32)
     arrays = flat(w), flat(x), flat(y if b is None else b), flat(y)
     tiles = -(-numbers["pixels"] // pixels_of)
-    for first in range(0, tiles, MOST_TILES):
+    for first in range(0, tiles, MOST_BLOCKS):
         numbers["first_tile"] = first
-        grid = -(-numbers["filters"] // filters_of), min(tiles - first, MOST_TILES), groups
+        grid = -(-numbers["filters"] // filters_of), min(tiles - first, MOST_BLOCKS), groups
         launch(run, grid, tile.threads, *arrays, tuple(numbers[s] for s in SIZES))
 
 

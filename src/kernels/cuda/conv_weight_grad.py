@@ -38,7 +38,6 @@ from convnet.kernels.cuda.engine import (
 )
 from convnet.kernels.cuda.gemm import (
     BLOCK,
-    MOST_Z,
     choose_splits,
     make_add_parts,
 )
@@ -55,7 +54,16 @@ from convnet.kernels.cuda.intrinsics import (
     shared_array,
     store_registers,
 )
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, scratch
+from convnet.kernels.cuda.launch import (
+    MOST_BLOCKS,
+    Kernel,
+    check_size,
+    flat,
+    grid_for,
+    kernel,
+    launch,
+    scratch,
+)
 from convnet.kernels.cuda.sums import bias_grad
 from convnet.kernels.cuda.windows import CHUNK, SIZES, describe_pixels, describe_taps
 from convnet.shapes import ConvDims
@@ -228,8 +236,9 @@ def implicit_gemm(
     x_image, x_channel, *x_axes = in_elements(x)
     dy_image, dy_channel, *dy_axes = in_elements(dy)
     pixels, depths = dims.batch * prod(sizes), channels * prod(taps)
-    if pixels > MOST or x.size // x.shape[0] > MOST:
-        raise ValueError(f"x: expected at most {MOST} pixels of dy and elements of an image")
+    check_size("pixels of dy", pixels, MOST)
+    check_size("elements of an image of x", x.size // max(x.shape[0], 1), MOST)
+    check_size("elements of a filter", depths, MOST)
     numbers = {
         **{"filters": filters, "pixels": pixels, "depths": depths, "first_tile": 0},
         **{"channels_inner": int(is_last(dw)), "channels": channels},
@@ -270,8 +279,8 @@ def implicit_gemm(
     run = make_weight_grad(dtype, tile, dy_mode, x_mode, axes, allows_tf32(tile, dtype))
     values = tuple(numbers[s] for s in SIZES)
     tiles = -(-filters // tile.rows), -(-depths // tile.columns)
-    for first in range(0, dims.groups * splits, MOST_Z):
-        grid = *tiles, min(dims.groups * splits - first, MOST_Z)
+    for first in range(0, dims.groups * splits, MOST_BLOCKS):
+        grid = *tiles, min(dims.groups * splits - first, MOST_BLOCKS)
         split = splits, part, wide, first
         launch(run, grid, tile.threads, flat(dy), flat(x), flat(to), values, split)
     if splits > 1:

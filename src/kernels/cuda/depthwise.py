@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from convnet.kernels.cuda.engine import inlined
 from convnet.kernels.cuda.intrinsics import inside, pick, quotient, shared_array
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, scratch
+from convnet.kernels.cuda.launch import Kernel, check_size, flat, grid_for, kernel, launch, scratch
 from convnet.kernels.cuda.sums import sum_columns
 from convnet.shapes import ConvDims
 from numba import cuda, int32
@@ -31,7 +31,7 @@ from numba import cuda, int32
 STRIP = 8
 THREADS = 256
 MOST_TAPS = 25
-MOST = 2**31 - 1
+MOST = 2**31 - 2**16
 ENOUGH_BLOCKS = 528
 
 # The kernels' numbers, in order.
@@ -262,8 +262,7 @@ def _sizes(images: int, filters: int, multiplier: int, size: tuple[int, ...], y:
     """SIZES; the bias, relu and flip are 0 where they are not given."""
     strip = strip or STRIP
     strips, last = -(-size[0] // strip), not y.flags.c_contiguous
-    if images * filters * strips * size[1] > MOST:
-        raise ValueError(f"x: expected at most {MOST} columns of {strip} rows of the result")
+    check_size(f"columns of {strip} rows of the result", images * filters * strips * size[1], MOST)
     rest = (flags.get(name, 0) for name in ("flip", "bias", "relu"))
     return (
         *(images, filters, multiplier, strips, *size, last, *extent, *step, *start, *tap),

@@ -41,21 +41,30 @@ from convnet.kernels.cuda.intrinsics import (
     shared_array,
     store_registers,
 )
-from convnet.kernels.cuda.launch import Kernel, flat, grid_for, kernel, launch, scratch
+from convnet.kernels.cuda.launch import (
+    MOST_BLOCKS,
+    Kernel,
+    check_size,
+    flat,
+    grid_for,
+    kernel,
+    launch,
+    scratch,
+)
 from numba import cuda, int32
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 BLOCK = 256
-MOST_Z = 65535  # blocks along a grid's z
 ENOUGH_BLOCKS = 264  # two on each of the multiprocessors of an H100: what a grid should have
 SHORTEST_PART = 256  # of a sum that is split
+MOST = 2**31 - 2**16  # of what kernels count in 32 bits, a tile at a time
 
 
 @functools.cache
 def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int, tf32: bool = False) -> Kernel:
     """a, b, c, out, (m, n, k, strides of a, b, c (row, column), of batches of a, b, c,
-    splits, length of a part, relu, whether out takes 16-byte stores, first of batch x splits),
-    alpha, beta. tf32 : factors rounded to TF32, by tensor cores."""
+    splits, length of a part, relu, whether out takes 16-byte stores, first column of tiles,
+    first of batch x splits), alpha, beta. tf32 : factors rounded to TF32, by tensor cores."""
     rows, columns, depth, stages, thread_rows, thread_columns = tile
     threads, sums_of_thread = tile.threads, thread_rows * thread_columns
     a_pitch, b_pitch, a_stage, b_stage, b_start, length = buffers(tile, dtype, tf32)
@@ -72,7 +81,7 @@ def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int, tf32: bool 
     zero = dtype.type(0)
 
     @kernel(
-        f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], {dtype}[::1], UniTuple(int64, 17), "
+        f"void({dtype}[::1], {dtype}[::1], {dtype}[::1], {dtype}[::1], UniTuple(int64, 18), "
         f"{dtype}, {dtype})",
         max_threads=threads,
         min_blocks=2 if dtype.itemsize == 4 else None,  # doubles spill at 128 registers on sm_80
@@ -88,8 +97,9 @@ def make_gemm(dtype: np.dtype, tile: Tile, a_mode: int, b_mode: int, tf32: bool 
 
         # Which tile of which matrix, and which part of its sums
         thread = int32(cuda.threadIdx.x)
-        m_first, n_first = int32(cuda.blockIdx.x * rows), int32(cuda.blockIdx.y * columns)
-        z = int32(cuda.blockIdx.z + sizes[16])
+        m_first = int32(cuda.blockIdx.x * rows)
+        n_first = int32((cuda.blockIdx.y + sizes[16]) * columns)
+        z = int32(cuda.blockIdx.z + sizes[17])
         batch = z // splits
         k_first = z % splits * part
         depths = int32(min(k - k_first, part))
@@ -272,6 +282,8 @@ def run_gemm(
 ) -> None:
     """gemm with a tile of one's own, its sums in `splits` parts."""
     (m, k), n, dtype = a.shape[-2:], b.shape[-1], a.dtype
+    for what, size in (("rows of a", m), ("columns of b", n), ("columns of a", k)):
+        check_size(what, size, MOST)
     batch, item, relu = a.shape[0] if a.ndim == 3 else 1, dtype.itemsize, activation is not None
     if c is None or beta == 0:
         c, beta, c_strides = out, 0.0, (0, 0, 0)
@@ -293,13 +305,11 @@ def run_gemm(
     a_mode, b_mode = _mode(a, -2, tile.rows, tile), _mode(b, -1, tile.columns, tile)
     run = make_gemm(dtype, tile, a_mode, b_mode, tf32)
     scales = (alpha, beta) if once else (1.0, 0.0)
-    arrays, tiles = (
-        (flat(a), flat(b), flat(c), flat(to)),
-        (-(-m // tile.rows), -(-n // tile.columns)),
-    )
-    for z in range(0, batch * splits, MOST_Z):
-        grid = *tiles, min(batch * splits - z, MOST_Z)
-        launch(run, grid, tile.threads, *arrays, (*sizes, z), *scales)
+    arrays = flat(a), flat(b), flat(c), flat(to)
+    tiles_m, tiles_n, parts = -(-m // tile.rows), -(-n // tile.columns), batch * splits
+    for y, z in product(range(0, tiles_n, MOST_BLOCKS), range(0, parts, MOST_BLOCKS)):
+        grid = tiles_m, min(tiles_n - y, MOST_BLOCKS), min(parts - z, MOST_BLOCKS)
+        launch(run, grid, tile.threads, *arrays, (*sizes, y, z), *scales)
     if not once:
         sizes = m * n, n, splits, *c_strides, relu
         grid = grid_for(m * n, BLOCK), batch

@@ -15,7 +15,7 @@ import numpy as np
 from convnet.kernels.cuda import planes
 from convnet.kernels.cuda.intrinsics import LANES
 from convnet.kernels.cuda.launch import Kernel, kernel
-from convnet.kernels.cuda.planes import TOGETHER, inside, run_planes
+from convnet.kernels.cuda.planes import TOGETHER, check_planes, inside, run_planes
 from convnet.shapes import ConvDims
 from numba import cuda
 
@@ -96,8 +96,7 @@ def make_col2im(dtype: np.dtype, across: int, threads: int) -> Kernel:
 
 
 def _geometry(dims: ConvDims) -> tuple[tuple[int, ...], ...]:
-    if math.prod(dims.in_size) >= 2**32 or math.prod(dims.out_size) >= 2**32:
-        raise ValueError(f"x: planes of {dims.in_size}; a GPU's im2col takes fewer than 2^32")
+    check_planes(dims.in_size, dims.out_size)
     n, q, k = dims.in_size, dims.out_size, dims.kernel_size
     return n, q, k, dims.stride, dims.pad_low, dims.dilation
 

@@ -15,7 +15,7 @@ import numpy as np
 from convnet.kernels.cuda import planes
 from convnet.kernels.cuda.intrinsics import LANES, WARP, load_registers, store_registers
 from convnet.kernels.cuda.launch import Kernel, kernel
-from convnet.kernels.cuda.planes import run_pixels, run_planes
+from convnet.kernels.cuda.planes import check_planes, run_pixels, run_planes
 from convnet.kernels.cuda.scalar import inline
 from numba import cuda
 
@@ -211,6 +211,7 @@ def make_pixels_backward(dtype: np.dtype, lanes: int, across: int, threads: int)
 
 def _run(makes: Any, a: Any, out: Any, n: Any, q: Any, taps: tuple[Any, ...]) -> None:
     """a : read; out : written, of (N, C, H, W) or (N, C, P, Q)."""
+    check_planes(n, q)
     rows, columns, row_weights, column_weights = taps
     flags = int(row_weights is not None), int(column_weights is not None)
     weights = (a if w is None else w for w in (row_weights, column_weights))

@@ -35,6 +35,7 @@ from numba.core import sigutils
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 _STATIC_SHARED = 48 << 10  # bytes of shared memory that a launch may have without asking
+MOST_BLOCKS = 65535  # along a grid's y, and z
 
 if SIMULATED:
     from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
@@ -170,6 +171,7 @@ def launch(
     grid, block : blocks and threads of a block, as a number or (x, y[, z])
     """
     if SIMULATED:
+        check_grid(grid)
         arguments = tuple(_simulated(t, a) for t, a in zip(kernel.types, arguments, strict=True))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a GPU does not warn of NaN
@@ -185,8 +187,22 @@ def launch(
     _launch(first.stream, config, kernel.loaded(first.device), *parameters)
 
 
+def check_grid(grid: int | tuple[int, ...]) -> None:
+    """ValueError for more blocks than any GPU takes."""
+    x, y, z = (*((grid,) if isinstance(grid, int) else grid), 1, 1)[:3]
+    if x > 2**31 - 1 or max(y, z) > MOST_BLOCKS:
+        raise ValueError(f"arrays too large: a GPU takes no grid of {x} x {y} x {z} blocks")
+
+
+def check_size(what: str, size: int, most: int = 2**31 - 1) -> None:
+    """ValueError where a kernel counts in 32 bits and there is more to count."""
+    if size > most:
+        raise ValueError(f"{what}: a GPU's kernels take at most {most}, got {size}")
+
+
 @functools.lru_cache(4096)
 def _config(grid: Any, block: Any, shared: int) -> Any:
+    check_grid(grid)
     return LaunchConfig(grid=grid, block=block, shmem_size=shared)
 
 

@@ -66,7 +66,7 @@ def shape_of(x: Any, *others: Any) -> Shape:
 def make_plane_sums(
     dtype: np.dtype, backward: bool, lanes: int, across: int, threads: int
 ) -> Kernel:
-    """partial[0, c, part], partial[1, c, part]: block (part, c)'s two sums."""
+    """partial[0, c, part], partial[1, c, part]: the two sums of block (c, part)."""
     zero = dtype.type(0)
     down = threads // across
 
@@ -75,9 +75,9 @@ def make_plane_sums(
         g = cuda.local.array(lanes, dtype)
         shared = cuda.shared.array(WARP, np.float64)
         t = cuda.threadIdx.x
-        c = cuda.blockIdx.y
-        part = cuda.blockIdx.x // parts_of_plane
-        piece = cuda.blockIdx.x - part * parts_of_plane
+        c = cuda.blockIdx.x
+        part = cuda.blockIdx.y // parts_of_plane
+        piece = cuda.blockIdx.y - part * parts_of_plane
         base = mean[c] if backward else x[np.int64(c) * plane]
         total = np.float64(0)
         product = np.float64(0)
@@ -103,9 +103,9 @@ def make_plane_sums(
         total = block_sum(total, t, shared, threads)
         product = block_sum(product, t, shared, threads)
         if t == 0:
-            at = np.int64(c) * cuda.gridDim.x + cuda.blockIdx.x
+            at = np.int64(c) * cuda.gridDim.y + cuda.blockIdx.y
             partial[at] = total
-            partial[at + np.int64(channels) * cuda.gridDim.x] = product
+            partial[at + np.int64(channels) * cuda.gridDim.y] = product
 
     plane_sums.__name__ = "gradient_sums_of_planes" if backward else "sums_of_planes"
     arrays = f"{dtype}[::1], {dtype}[::1], {dtype}[::1], float64[::1]"
@@ -228,7 +228,7 @@ def _parts(x: Any, dy: Any, mean: Any, s: Shape, backward: bool) -> tuple[Any, i
     partial = scratch(x, (2 * s.channels * parts,), F64)
     run = make_plane_sums(x.dtype, backward, s.lanes, s.across, THREADS)
     sizes = s.images, s.channels, s.plane, of_images, of_plane
-    launch(run, (parts, s.channels), THREADS, *arrays, flat(partial), *sizes)
+    launch(run, (s.channels, parts), THREADS, *arrays, flat(partial), *sizes)
     return partial, parts
 
 

@@ -6,11 +6,19 @@
 A place of up to three axes is one number of 32 bits within its plane: there are fewer than 2^32.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda.intrinsics import WARP, lanes_of
-from convnet.kernels.cuda.launch import SIMULATED, flat, grid_for, launch, multiprocessors
+from convnet.kernels.cuda.launch import (
+    SIMULATED,
+    check_size,
+    flat,
+    grid_for,
+    launch,
+    multiprocessors,
+)
 from convnet.kernels.cuda.scalar import inline
 
 THREADS = 32 if SIMULATED else 256
@@ -38,6 +46,12 @@ def places_of(i, q):
     b = np.uint32(row - plane * np.uint32(q[1]))
     c = np.uint32(np.uint32(i) - row * np.uint32(q[2]))
     return np.int64(plane), np.int64(b), np.int64(c)
+
+
+def check_planes(*sizes: tuple[int, ...], most: int = 2**32 - 2**16) -> None:
+    """ValueError where the places of a plane would not fit what kernels count them in."""
+    for size in sizes:
+        check_size(f"elements of a plane of {' x '.join(map(str, size))}", prod(size), most)
 
 
 def power_of_two(n: int, least: int, most: int) -> int:

@@ -21,6 +21,7 @@ from convnet.kernels.cuda.intrinsics import LANES, WARP, load_registers, store_r
 from convnet.kernels.cuda.launch import Kernel, kernel
 from convnet.kernels.cuda.planes import (
     TOGETHER,
+    check_planes,
     inside,
     lifted,
     place_of,
@@ -191,9 +192,7 @@ def _run(
     k, s, d = (lifted(a, 1) for a in (dims.kernel_size, dims.stride, dims.dilation))
     p = lifted(dims.pad_low, 0)
     end = tuple(a + b for a, b in zip(n, lifted(dims.pad_high, 0), strict=True))
-    most = 2**32 if index == np.int64 else 2**31
-    if math.prod(n) >= most or math.prod(q) >= most:
-        raise ValueError(f"x: planes of {n} elements; a GPU's pools take fewer than {most}")
+    check_planes(n, q, most=(2**32 if index == np.int64 else 2**31) - 2**16)
     window = (*k, *s, *d) if math.prod(k) <= TAPS else None
     key = arrays[0].dtype, index, average, window
     rest = n, q, k, s, p, d, end, int(dims.count_include_pad), dims.divisor_override or 0

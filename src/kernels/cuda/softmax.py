@@ -32,6 +32,7 @@ from convnet.kernels.cuda.intrinsics import (
 from convnet.kernels.cuda.launch import (
     SIMULATED,
     Kernel,
+    check_size,
     flat,
     grid_for,
     kernel,
@@ -348,6 +349,7 @@ def run_slices(
     """
     x = arrays[0]
     outer, n, inner = x.shape
+    check_size("slices of x", outer * inner, 2**32 - 1)
     most = BLOCKS * multiprocessors()
     if inner == 1:
         lanes = lanes_of(x.dtype, *(a for a in arrays if a.ndim == 3), multiple_of=n)

@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 from convnet.kernels.cuda.intrinsics import LANES, shared_array
-from convnet.kernels.cuda.launch import Kernel, flat, kernel, launch, scratch
+from convnet.kernels.cuda.launch import MOST_BLOCKS, Kernel, flat, kernel, launch, scratch
 from numba import cuda
-
-MOST_PARTS = 65535  # blocks along a grid's y
 
 
 @functools.cache
@@ -75,7 +73,7 @@ def sum_columns(
     lines, across = block or (SUM_LINES, SUM_COLUMNS)
     run = make_sum_rows(x.dtype, lines, across)
     while True:
-        part = max(part, -(-rows // MOST_PARTS))
+        part = max(part, -(-rows // MOST_BLOCKS))
         parts = -(-rows // part)
         to = out if parts == 1 else scratch(out, (parts, columns))
         grid = -(-columns // across), parts
@@ -134,7 +132,7 @@ def bias_grad(
     if not dy.flags.c_contiguous:
         sum_columns(dy, db, images * pixels, channels)
         return
-    part = max(part, -(-images // MOST_PARTS))
+    part = max(part, -(-images // MOST_BLOCKS))
     parts = -(-images // part)
     to = db if parts == 1 else scratch(db, (parts, channels))
     run, grid = make_sum_images(dy.dtype, lines, lanes), (channels, parts)
