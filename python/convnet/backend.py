@@ -28,7 +28,8 @@ _chosen_before = False
 
 def _unsettle() -> None:
     global _settled, _chosen_before
-    _settled, _chosen_before = None, True
+    _chosen_before = True  # first: _chosen, in another thread, asks for it last
+    _settled = None
 
 
 _override: Setting[str | None] = Setting(
@@ -97,8 +98,9 @@ def active(a: Any = None) -> Any:
     TypeError for a backend that is told to run and cannot take such an array. This is part of every
     op's call: while nobody has chosen anything, nothing is looked up.
     """
-    if type(a) is ndarray and _settled is not None:
-        return _settled
+    settled = _settled  # another thread may choose now
+    if settled is not None and type(a) is ndarray:
+        return settled
     return _chosen(a)
 
 
@@ -127,6 +129,8 @@ def _chosen(a: Any) -> Any:
         return wrap(name, module)
     if name == "cpu" and not _chosen_before and _override.get() is None:
         _settled = module
+        if _chosen_before:  # by another thread since the line before last
+            _settled = None
     return module
 
 
