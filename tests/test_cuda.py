@@ -65,6 +65,53 @@ def test_without_a_gpu_the_first_array_says_so():
         convnet.to_device([1.0])
 
 
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [(False, "needs numba-cuda: pip install"), (True, "needs an NVIDIA driver and a GPU")],
+)
+def test_importing_asks_for_nothing_and_the_first_array_for_what_is_missing(found, message):
+    """In a process of its own: `import convnet`, nn and the command line work without CUDA."""
+    import convnet
+
+    if convnet.cuda.is_available():
+        pytest.skip("there is a GPU")
+    code = f"""
+import sys, convnet
+from convnet import nn, ops, cli
+from convnet.gpu import driver
+if not {found}:
+    driver.extra_is_installed = lambda: False
+model = nn.Linear(2, 2)
+assert not [m for m in sys.modules if m.partition(".")[0] in ("numba", "cuda", "llvmlite")]
+for first in (lambda: convnet.to_device([1.0]), lambda: model.to("cuda"),
+              lambda: nn.Tensor([1.0]).cuda()):
+    try:
+        first()
+    except convnet.GPUError as error:
+        assert {message!r} in str(error), error
+    else:
+        raise AssertionError("no error")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+
+
+def test_what_is_cached_on_disk_is_of_these_very_sources(monkeypatch):
+    """A kernel's own file says nothing of the functions it calls, which stand in others."""
+    from convnet.kernels.cuda import activation, launch, maps
+
+    numbers = maps.make_map(activation._relu, maps.np.dtype("float32"), 1, None, 4, 256, 2)
+    stamp = numbers.dispatcher._cache._cache_file._source_stamp
+    assert stamp == launch.sources()
+    launch.sources.cache_clear()
+    read = Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda p: read(p) + (b" " if p.name == "activation.py" else b"")
+    )
+    assert launch.sources() != stamp
+    launch.sources.cache_clear()
+
+
 def test_a_launch_gives_the_driver_what_numba_would(monkeypatch):
     """The parameters of every kind of argument, against those of Numba's own launch."""
     import ctypes

@@ -50,6 +50,45 @@ def test_a_training_loop_runs_unchanged():
         assert type(optimizer.state[b]["exp_avg"]) is DeviceArray
 
 
+def cnn():
+    convnet.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.BatchNorm2d(2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.4),
+        nn.Linear(2 * 2 * 3, 3),
+    )
+
+
+def test_a_small_cnn_trains_as_on_the_cpu():
+    """Two steps: loss, gradients, weights, running statistics; and what it says in evaluation."""
+    images = RNG.standard_normal((4, 1, 4, 6)).astype(np.float32)
+    classes = np.array([2, 0, 1, 1])
+    kept = []
+    for device in ("cpu", "cuda"):
+        net = cnn().to(device)
+        optimizer = optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-2)
+        x, t = nn.Tensor(images).to(device), nn.Tensor(classes).to(device)
+        values = []
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = nn.CrossEntropyLoss()(net(x), t)
+            loss.backward()
+            values += [loss.item(), *(host(p.grad) for p in net.parameters())]
+            optimizer.step()
+        values += [host(v) for v in net.state_dict().values()]
+        net.eval()
+        with nn.no_grad():
+            values.append(host(net(x)))
+        kept.append(values)
+    assert len(kept[0]) == 2 * 7 + 9 + 1
+    for here, there in zip(*kept, strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-4, atol=2e-6)
+
+
 def test_models_move_and_are_saved_from_where_they_are(tmp_path):
     net = model()
     weights = {k: v.data.copy() for k, v in net.state_dict().items()}

@@ -24,9 +24,11 @@ nothing.
 
 import ctypes
 import functools
+import hashlib
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,11 +78,15 @@ class Kernel:
         """Numba's own object."""
         if SIMULATED:
             return cuda.jit(self.function)
-        return cuda.jit(
+        made = cuda.jit(
             cache=True,
             launch_bounds=self.launch_bounds,
             **self.options,
         )(self.function)
+        # Numba takes what is on disk while the kernel's own file is unchanged; but much of a kernel
+        # stands in others.
+        made._cache._cache_file._source_stamp = sources()
+        return made
 
     @property
     def launch_bounds(self) -> int | tuple[int, int] | None:
@@ -106,6 +112,15 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"<kernel {self.name} {self.signature}>"
+
+
+@functools.cache
+def sources() -> str:
+    """A digest of all that kernels are made of: with another one nothing on disk is valid."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def kernel(
