@@ -1,11 +1,16 @@
-"""Sizes beyond 32 bits and beyond a grid: refused before anything runs, or gone over in pieces.
+"""Sizes beyond 32 bits, a grid or the memory: refused before anything runs, or gone over in pieces.
 
 The large arrays are one element seen through strides of 0.
 """
 
+import gc
+
 import numpy as np
 import pytest
+from convnet import ops
 from convnet.backends import cuda
+from convnet.gpu import driver, to_device
+from convnet.gpu.memory import pool
 from convnet.kernels.cuda import conv, conv_weight_grad, gemm, launch, norm, norm_sums, sums
 from convnet.kernels.cuda.engine import Tile
 from convnet.shapes import conv_dims, pool_dims
@@ -117,3 +122,31 @@ def test_statistics_of_more_channels_than_blocks_along_y(checked, monkeypatch):
     checked(norm).batch_norm_stats(x, mean, var)
     grads = np.empty_like(x), np.empty(3, F32), np.empty(3, F32)
     checked(norm).batch_norm_backward(dy, x, mean, var, None, *grads, 1e-5, True)
+
+
+def test_no_memory_within_an_op_leaves_nothing_behind(monkeypatch):
+    """Whichever of a gradient's arrays the driver has no memory for."""
+    x, w, dy = (
+        to_device(RNG.standard_normal(s).astype(F32))
+        for s in ((2, 2, 4, 4), (3, 2, 3, 3), (2, 3, 2, 2))
+    )
+    allocate = driver.allocate
+    for refused in (1, 2, 3):
+        gc.collect()
+        pool.clear()
+        before, asked = (pool.in_use, len(driver._heap)), []
+
+        def few(size, refused=refused, asked=asked):
+            asked.append(size)
+            if len(asked) >= refused:
+                raise MemoryError
+            return allocate(size)
+
+        monkeypatch.setattr(driver, "allocate", few)
+        with pytest.raises(MemoryError, match=r"out of GPU memory: .* MB wanted"):
+            ops.conv2d_backward(dy, x, w)
+        monkeypatch.setattr(driver, "allocate", allocate)
+        gc.collect()
+        pool.clear()
+        assert (pool.in_use, len(driver._heap)) == before
+    ops.conv2d_backward(dy, x, w)

@@ -1,6 +1,6 @@
 """What the compiler makes of every kernel for a GPU that need not be there: registers and spills.
 
-    python -m convnet.kernels.cuda.report sm_80 sm_90 [family ...]
+    python -m convnet.kernels.cuda.report [short] sm_80 sm_90 [family ...]
 
 NVVM and nvJitLink of the cuda extra compile; no driver is asked.
 """
@@ -8,7 +8,7 @@ NVVM and nvJitLink of the cuda extra compile; no driver is asked.
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -120,19 +120,37 @@ def _read(log: str) -> Report:
 
 
 def main(*words: str) -> None:
+    """Print a table with a line for each kernel, or with "short" for each name and type."""
     archs = [w for w in words if w.startswith("sm_")] or ["sm_90"]
-    families = [w for w in words if w not in archs]
-    print(
-        f"| kernel | types | threads | {' | '.join(archs)} registers | spilled | stack | shared |"
-    )
-    print("|" + "---|" * (len(archs) + 6))
+    families = [w for w in words if w not in (*archs, "short")]
+    lines: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
     for family, kernel in programs(*families):
         reports = [r for _, r in compile(kernel, *archs)]
-        cells = f"{family}.{kernel.name}", kernel.signature, kernel.max_threads or ""
-        spilled, stack = max(r.spilled for r in reports), max(r.stack for r in reports)
-        shared = reports[0].shared + kernel.shared
-        registers = (r.registers for r in reports)
-        print("|", " | ".join(map(str, (*cells, *registers, spilled, stack, shared))), "|")
+        name, types = f"{family}.{kernel.name}", kernel.signature
+        if "short" in words:
+            name, types = (
+                name.replace("_narrow", ""),
+                "float64" if "float64[" in types else "float32",
+            )
+        numbers = (
+            kernel.max_threads or 0,
+            *(r.registers for r in reports),
+            max(r.spilled for r in reports),
+            max(r.stack for r in reports),
+            reports[0].shared + kernel.shared,
+        )
+        lines.setdefault((name, types), []).append(numbers)
+    registers = " | ".join(f"registers, {arch}" for arch in archs)
+    print(f"| kernel | types | kernels | threads | {registers} | spilled | stack | shared |")
+    print("|" + "---|" * (len(archs) + 7))
+    for key, variants in lines.items():
+        cells = (*key, len(variants), *map(_range, zip(*variants, strict=True)))
+        print("|", " | ".join(map(str, cells)), "|")
+
+
+def _range(values: Iterable[int]) -> str:
+    low, *_, high = sorted((*values,) * 2)
+    return f"{low}" if low == high else f"{low}-{high}"
 
 
 if __name__ == "__main__":
