@@ -7,14 +7,14 @@
 # the products clamp x (to what CLAMP says) where the other factor has long become 0.
 
 
-cdef inline vec_t clamp(vec_t x, real_t limit) noexcept nogil:
+cdef inline wide_t clamp(wide_t x, real_t limit) noexcept nogil:
     """x brought to [-limit, limit]; NaN stays."""
-    return vmin(vmax(x, vsplat(-limit)), vsplat(limit))
+    return wmin(wmax(x, wsplat(-limit)), wsplat(limit))
 
 
-cdef inline vec_t positive_or(vec_t x, vec_t positive, vec_t negative) noexcept nogil:
+cdef inline wide_t positive_or(wide_t x, wide_t positive, wide_t negative) noexcept nogil:
     """`negative` where x < 0, else `positive`."""
-    return vselect_less(x, vzero(), negative, positive)
+    return wselect_less(x, wzero(), negative, positive)
 
 
 cdef void relu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
@@ -49,7 +49,7 @@ cdef void leaky_relu_run(const real_t *x, const real_t *b, const real_t *c, real
     cdef vec_t v
     for i in range(n // VL):
         v = vload(x + VL * i)
-        vstore_ahead(y + VL * i, positive_or(v, v, v * vsplat(p)))
+        vstore_ahead(y + VL * i, vselect_less(v, vzero(), v * vsplat(p), v))
 
 
 def leaky_relu(cnp.ndarray x, cnp.ndarray y, real_t negative_slope, int n_threads):
@@ -75,8 +75,8 @@ def leaky_relu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, real_t ne
 cdef void sigmoid_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                       real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(y + VL * i, vsigmoid(vload(x + VL * i)))
+    for i in range(n // WL):
+        wstore_ahead(y + WL * i, wsigmoid(wload(x + WL * i)))
 
 
 def sigmoid(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -101,8 +101,8 @@ def sigmoid_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_thread
 cdef void tanh_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                    real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(y + VL * i, vtanh(vload(x + VL * i)))
+    for i in range(n // WL):
+        wstore_ahead(y + WL * i, wtanh(wload(x + WL * i)))
 
 
 def tanh(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -124,34 +124,34 @@ def tanh_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
     binary(tanh_backward_run, dy, y, dx, 0, n_threads)
 
 
-cdef inline vec_t times_sigmoid(vec_t x, vec_t u) noexcept nogil:
-    """x / (1 + exp(-u)) by a reciprocal, u in vexp_scaled's range and at most 40.
+cdef inline wide_t times_sigmoid(wide_t x, wide_t u) noexcept nogil:
+    """x / (1 + exp(-u)) by a reciprocal, u in wexp_scaled's range and at most 40.
 
     The exponential's scale comes last: a denormal exp(u) times x would have lost its bits.
     """
-    cdef vec_t n
-    cdef vec_t z = vexp_scaled(u, &n)
-    return vscale(x * over_one_plus(z, vscale(z, n)), n)
+    cdef wide_t n
+    cdef wide_t z = wexp_scaled(u, &n)
+    return wscale(x * over_one_plus(z, wscale(z, n)), n)
 
 
-cdef inline vec_t silu1(vec_t x) noexcept nogil:
+cdef inline wide_t silu1(wide_t x) noexcept nogil:
     """x sigmoid(x), the exponential's scale last."""
-    cdef vec_t bounded, n, z, q
+    cdef wide_t bounded, n, z, q
     if RECIPROCAL:
-        bounded = vmax(x, vsplat(-800 if DOUBLE_REAL else -120))
-        return times_sigmoid(bounded, vmin(bounded, vsplat(40)))
+        bounded = wmax(x, wsplat(-800 if DOUBLE_REAL else -120))
+        return times_sigmoid(bounded, wmin(bounded, wsplat(40)))
     bounded = clamp(x, 800 if DOUBLE_REAL else 120)
-    z = vexp_scaled(-vabs(bounded), &n)
-    q = vscale(z, n)
-    q = q / (vsplat(1) + q)
-    return positive_or(x, x - bounded * q, vscale(bounded * (z - z * q), n))
+    z = wexp_scaled(-wabs(bounded), &n)
+    q = wscale(z, n)
+    q = q / (wsplat(1) + q)
+    return positive_or(x, x - bounded * q, wscale(bounded * (z - z * q), n))
 
 
 cdef void silu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                    real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(y + VL * i, silu1(vload(x + VL * i)))
+    for i in range(n // WL):
+        wstore_ahead(y + WL * i, silu1(wload(x + WL * i)))
 
 
 def silu(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -159,19 +159,19 @@ def silu(cnp.ndarray x, cnp.ndarray y, int n_threads):
     unary(silu_run, x, y, 0, n_threads)
 
 
-cdef inline vec_t silu_slope(vec_t x) noexcept nogil:
+cdef inline wide_t silu_slope(wide_t x) noexcept nogil:
     """s + x s (1 - s), s = sigmoid(x); both s and 1 - s without cancellation."""
-    cdef vec_t z = vexp_negative(-vabs(x))
-    cdef vec_t large = vquotient(vsplat(1), vsplat(1) + z)
-    cdef vec_t small = z * large
+    cdef wide_t z = wexp_negative(-wabs(x))
+    cdef wide_t large = wquotient(wsplat(1), wsplat(1) + z)
+    cdef wide_t small = z * large
     return positive_or(x, large, small) + clamp(x, 1024 if DOUBLE_REAL else 128) * (small * large)
 
 
 cdef void silu_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
                             index_t n, real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(dx + VL * i, vload(dy + VL * i) * silu_slope(vload(x + VL * i)))
+    for i in range(n // WL):
+        wstore_ahead(dx + WL * i, wload(dy + WL * i) * silu_slope(wload(x + WL * i)))
 
 
 def silu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, int n_threads):
@@ -182,61 +182,61 @@ def silu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, int n_threads):
 # gelu: exactly, x times the normal distribution; the form with tanh is x sigmoid(2u),
 # 2u = sqrt(8/pi) (x + 0.044715 x^3).
 
-cdef inline vec_t gelu1(vec_t x) noexcept nogil:
+cdef inline wide_t gelu1(wide_t x) noexcept nogil:
     """max(x, 0) - a D(-a) with a = |x|: right on both sides. -0 below all normal numbers, as x D."""
-    cdef vec_t a = vmin(vabs(x), vsplat(40 if DOUBLE_REAL else 14.9)), density, n
-    cdef vec_t ratio = normal_tail(a, &density, &n)
-    return vmax(x, vsplat(-0.0)) - vscale((a * ratio) * density, n)
+    cdef wide_t a = wmin(wabs(x), wsplat(40 if DOUBLE_REAL else 14.9)), density, n
+    cdef wide_t ratio = normal_tail(a, &density, &n)
+    return wmax(x, wsplat(-0.0)) - wscale((a * ratio) * density, n)
 
 
-cdef inline vec_t gelu_slope(vec_t x) noexcept nogil:
+cdef inline wide_t gelu_slope(wide_t x) noexcept nogil:
     """The distribution at x plus x times the density."""
-    cdef vec_t bounded = clamp(x, 40 if DOUBLE_REAL else 14.9), density, n
-    cdef vec_t ratio = normal_tail(vabs(bounded), &density, &n)
-    cdef vec_t rise = bounded * vsplat(0.398942280401432677939946)
-    density = vscale(density, n)
-    return positive_or(x, vsplat(1) + (rise - ratio) * density, (ratio + rise) * density)
+    cdef wide_t bounded = clamp(x, 40 if DOUBLE_REAL else 14.9), density, n
+    cdef wide_t ratio = normal_tail(wabs(bounded), &density, &n)
+    cdef wide_t rise = bounded * wsplat(0.398942280401432677939946)
+    density = wscale(density, n)
+    return positive_or(x, wsplat(1) + (rise - ratio) * density, (ratio + rise) * density)
 
 
-cdef inline vec_t gelu_tanh1(vec_t x) noexcept nogil:
-    cdef vec_t bounded, z, one = vsplat(1)
+cdef inline wide_t gelu_tanh1(wide_t x) noexcept nogil:
+    cdef wide_t bounded, z, one = wsplat(1)
     if RECIPROCAL:
-        bounded = vmax(x, vsplat(-24 if DOUBLE_REAL else -12))
-        z = vmin(bounded, vsplat(7.25))
+        bounded = wmax(x, wsplat(-24 if DOUBLE_REAL else -12))
+        z = wmin(bounded, wsplat(7.25))
         return times_sigmoid(bounded, z * gelu_tanh_rate(z * z))
     bounded = clamp(x, 24 if DOUBLE_REAL else 12)
-    z = vexp_in_range(-vabs(bounded) * gelu_tanh_rate(bounded * bounded))
+    z = wexp_in_range(-wabs(bounded) * gelu_tanh_rate(bounded * bounded))
     return positive_or(x, x, bounded * z) / (one + z)
 
 
-cdef inline vec_t gelu_tanh_rate(vec_t square) noexcept nogil:
+cdef inline wide_t gelu_tanh_rate(wide_t square) noexcept nogil:
     """2u / x at x^2."""
-    return horner(vsplat(0.0713548162726002527), square, 1.5957691216057307117)
+    return horner(wsplat(0.0713548162726002527), square, 1.5957691216057307117)
 
 
-cdef inline vec_t gelu_tanh_slope(vec_t x) noexcept nogil:
+cdef inline wide_t gelu_tanh_slope(wide_t x) noexcept nogil:
     """s + x s (1 - s) (2u)', s = sigmoid(2u)."""
-    cdef vec_t bounded = clamp(x, 24 if DOUBLE_REAL else 12)
-    cdef vec_t square = bounded * bounded
-    cdef vec_t z = vexp_in_range(-vabs(bounded) * gelu_tanh_rate(square))
-    cdef vec_t large = vquotient(vsplat(1), vsplat(1) + z)
-    cdef vec_t small = z * large
-    cdef vec_t inner = horner(vsplat(0.2140644488178007581), square, 1.5957691216057307117)
+    cdef wide_t bounded = clamp(x, 24 if DOUBLE_REAL else 12)
+    cdef wide_t square = bounded * bounded
+    cdef wide_t z = wexp_in_range(-wabs(bounded) * gelu_tanh_rate(square))
+    cdef wide_t large = wquotient(wsplat(1), wsplat(1) + z)
+    cdef wide_t small = z * large
+    cdef wide_t inner = horner(wsplat(0.2140644488178007581), square, 1.5957691216057307117)
     return positive_or(x, large, small) + (bounded * inner) * (small * large)
 
 
 cdef void gelu_exact_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                          real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(y + VL * i, gelu1(vload(x + VL * i)))
+    for i in range(n // WL):
+        wstore_ahead(y + WL * i, gelu1(wload(x + WL * i)))
 
 
 cdef void gelu_tanh_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                         real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(y + VL * i, gelu_tanh1(vload(x + VL * i)))
+    for i in range(n // WL):
+        wstore_ahead(y + WL * i, gelu_tanh1(wload(x + WL * i)))
 
 
 def gelu(cnp.ndarray x, cnp.ndarray y, bint with_tanh, int n_threads):
@@ -247,15 +247,15 @@ def gelu(cnp.ndarray x, cnp.ndarray y, bint with_tanh, int n_threads):
 cdef void gelu_exact_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
                                   index_t n, real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(dx + VL * i, vload(dy + VL * i) * gelu_slope(vload(x + VL * i)))
+    for i in range(n // WL):
+        wstore_ahead(dx + WL * i, wload(dy + WL * i) * gelu_slope(wload(x + WL * i)))
 
 
 cdef void gelu_tanh_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
                                  index_t n, real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(dx + VL * i, vload(dy + VL * i) * gelu_tanh_slope(vload(x + VL * i)))
+    for i in range(n // WL):
+        wstore_ahead(dx + WL * i, wload(dy + WL * i) * gelu_tanh_slope(wload(x + WL * i)))
 
 
 def gelu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, bint with_tanh, int n_threads):

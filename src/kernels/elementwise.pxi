@@ -1,8 +1,8 @@
-# The split of element-wise work: flat arrays in memory order, over threads and into whole vectors.
+# The split of element-wise work: flat arrays in memory order, over threads and into wide vectors.
 #
-#   x  |  thread 0  |  thread 1  | ... |tail|     each thread takes one run of whole vectors
+#   x  |  thread 0  |  thread 1  | ... |tail|     each thread takes one run of wide vectors
 #
-# A function of this kind sees whole vectors alone (n is a multiple of VL). The elements that are
+# A function of this kind sees wide vectors alone (n is a multiple of WL). The elements that are
 # left at the end go through the same function in buffers padded with zeros, so that an element's
 # bits depend neither on its place nor on the threads. Outputs may be inputs.
 #
@@ -15,14 +15,14 @@ ctypedef void (*map_t)(const real_t *a, const real_t *b, const real_t *c, real_t
                        real_t p) noexcept nogil
 
 cdef enum:
-    MAX_LANES = 16
+    MAX_LANES = 32
     STREAM_CHUNK = 2048        # elements
     STREAM_BYTES = 64 << 20    # of the least result that is streamed
 
 
 cdef void map_tail(map_t f, const real_t *a, const real_t *b, const real_t *c, real_t *out,
                    index_t n, real_t p) noexcept nogil:
-    """Fewer elements than a vector holds. b and c may be NULL."""
+    """Fewer elements than a wide vector holds. b and c may be NULL."""
     cdef real_t[4 * MAX_LANES] lanes
     cdef real_t *pb = NULL
     cdef real_t *pc = NULL
@@ -34,13 +34,13 @@ cdef void map_tail(map_t f, const real_t *a, const real_t *b, const real_t *c, r
     if c != NULL:
         pc = lanes + 2 * MAX_LANES
         memcpy(pc, c, n * sizeof(real_t))
-    f(lanes, pb, pc, lanes + 3 * MAX_LANES, VL, p)
+    f(lanes, pb, pc, lanes + 3 * MAX_LANES, WL, p)
     memcpy(out, lanes + 3 * MAX_LANES, n * sizeof(real_t))
 
 
 cdef void map_streaming(map_t f, const real_t *a, const real_t *b, const real_t *c, real_t *out,
                         index_t n, real_t p) noexcept nogil:
-    """f on whole vectors, to a result that is no input."""
+    """f on wide vectors, to a result that is no input."""
     cdef real_t[STREAM_CHUNK] buffer
     cdef index_t at = 0, length
     while at < n:
@@ -54,8 +54,8 @@ cdef void map_streaming(map_t f, const real_t *a, const real_t *b, const real_t 
 cdef void map_part(map_t f, const real_t *a, const real_t *b, const real_t *c, real_t *out,
                    index_t n, real_t p, index_t part, index_t parts) noexcept nogil:
     """Part number `part` of n elements; the last one has the tail."""
-    cdef index_t vectors = n // VL
-    cdef index_t begin = vectors * part // parts * VL, end = vectors * (part + 1) // parts * VL
+    cdef index_t vectors = n // WL
+    cdef index_t begin = vectors * part // parts * WL, end = vectors * (part + 1) // parts * WL
     cdef bint streams = (CAN_STREAM and n * <index_t> sizeof(real_t) >= STREAM_BYTES
                          and out != a and out != b and out != c)
     if begin < end and streams:

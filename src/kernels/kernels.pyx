@@ -22,10 +22,12 @@ cnp.import_array()
 cdef extern from "simd.h" nogil:
     ctypedef double real_t
     ctypedef double vec_t
+    ctypedef double wide_t
     ctypedef long mask_t
     ctypedef long lane_t
     ctypedef long lanes_t
     enum: VL
+    enum: WL
     enum: NV
     enum: MR
     enum: NR
@@ -71,19 +73,9 @@ cdef extern from "simd.h" nogil:
     vec_t vmin(vec_t a, vec_t b)
     vec_t vabs(vec_t x)
     vec_t vcopysign(vec_t a, vec_t b)
-    vec_t vsigned(vec_t a, vec_t b)
-    vec_t vhead(vec_t x)
-    vec_t vround(vec_t x)
-    vec_t vscale(vec_t x, vec_t n)
-    vec_t vsplit(vec_t x, vec_t *e)
     const bint RECIPROCAL
     const bint LOOKUP
-    vec_t vreciprocal(vec_t b)
-    vec_t vquotient(vec_t a, vec_t b)
-    vec_t vproduct_rest(vec_t a, vec_t b, vec_t product)
     const double SIXTEENTHS
-    vec_t vroot(vec_t u)
-    vec_t vlookup(vec_t u, const float *row)
     const float[6][32] tanh_table
     const float[6][32] normal_tail_table
     vec_t vload_first(const real_t *p, int n, vec_t rest)
@@ -96,6 +88,30 @@ cdef extern from "simd.h" nogil:
     void vstore_even(real_t *p, int n, vec_t v)
     real_t vfirst(vec_t v)
     real_t vmax_lane(vec_t v)
+    wide_t wide_of(vec_t low, vec_t high)
+    vec_t whalf(wide_t x, int i)
+    wide_t wload(const real_t *p)
+    void wstore(real_t *p, wide_t x)
+    void wstore_ahead(real_t *p, wide_t x)
+    wide_t wload_first(const real_t *p, int n, wide_t rest)
+    void wstore_first(real_t *p, int n, wide_t x)
+    wide_t wzero()
+    wide_t wsplat(real_t x)
+    wide_t wmax(wide_t a, wide_t b)
+    wide_t wmin(wide_t a, wide_t b)
+    wide_t wselect_less(wide_t a, wide_t b, wide_t p, wide_t q)
+    wide_t wselect_equal(wide_t a, wide_t b, wide_t p, wide_t q)
+    wide_t wabs(wide_t x)
+    wide_t wsigned(wide_t a, wide_t b)
+    wide_t whead(wide_t x)
+    wide_t wround(wide_t x)
+    wide_t wscale(wide_t x, wide_t n)
+    wide_t wsplit(wide_t x, wide_t *e)
+    wide_t wreciprocal(wide_t b)
+    wide_t wquotient(wide_t a, wide_t b)
+    wide_t wproduct_rest(wide_t a, wide_t b, wide_t product)
+    wide_t wroot(wide_t u)
+    wide_t wlookup(wide_t u, const float *row)
     const bint CAN_STREAM
     void stream(const real_t *source, real_t *to, Py_ssize_t n)
     void end_stream()

@@ -6,16 +6,27 @@
 
 # Cross-entropy --------------------------------------------------------------------------------
 
-cdef void cross_entropy_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
-    cdef const real_t *x = s.a + o * s.n
-    cdef int64_t target = s.target[o]
-    cdef real_t top, log_sum
-    if target == s.ignore_index:
-        s.out[o] = 0
-        return
-    top = row_max(x, s.n)
-    log_sum = log1(row_exp(x, NULL, s.n, top))
-    s.out[o] = log_sum - (x[target] - top)
+cdef index_t next_row(const slices_t *s, index_t o, index_t end, bint backward) noexcept nogil:
+    """The next row from `o` on that is not ignored; the others get their zeros."""
+    while o < end and s.target[o] == s.ignore_index:
+        memset(s.out + o * (s.n if backward else 1), 0, (s.n if backward else 1) * sizeof(real_t))
+        o += 1
+    return o
+
+
+cdef void cross_entropy_rows(const slices_t *s, index_t begin, index_t end) noexcept nogil:
+    cdef row_t row
+    cdef real_t top
+    cdef index_t o = next_row(s, begin, end, False), next
+    if o < end:
+        top = row_max(s.a + o * s.n, s.n)
+    while o < end:
+        row.x = s.a + o * s.n
+        row.top = top
+        next = next_row(s, o + 1, end, False)
+        row_step(False, False, s.a + (next if next < end else o) * s.n, &row, &row, s.n, &top)
+        s.out[o] = log1(row.sum) - (row.x[s.target[o]] - row.top)
+        o = next
 
 
 cdef void cross_entropy_columns(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
@@ -38,22 +49,31 @@ cdef void cross_entropy_columns(const slices_t *s, index_t o, index_t j, int lan
             s.out[at] = log_sum[i] - (x[target * s.inner + i] - top[i])
 
 
-cdef void cross_entropy_backward_row(const slices_t *s, index_t o, index_t j,
-                                     int lanes) noexcept nogil:
-    cdef const real_t *x = s.a + o * s.n
-    cdef real_t *dx = s.out + o * s.n
-    cdef int64_t target = s.target[o]
-    cdef real_t scale = s.scale[o * s.scale_step], inverse, at_target, factor
-    cdef index_t i
-    if target == s.ignore_index:
-        memset(dx, 0, s.n * sizeof(real_t))
-        return
-    inverse = 1 / row_exp(x, dx, s.n, row_max(x, s.n))
-    at_target = (dx[target] * inverse - 1) * scale
-    factor = inverse * scale
-    for i in range(s.n):
-        dx[i] = dx[i] * factor
-    dx[target] = at_target
+cdef void cross_entropy_backward_rows(const slices_t *s, index_t begin, index_t end) noexcept nogil:
+    cdef row_t row, done
+    cdef real_t top, scale, at_target = 0, inverse
+    cdef index_t o = next_row(s, begin, end, True), next
+    cdef const int64_t *done_target = NULL
+    if o < end:
+        top = row_max(s.a + o * s.n, s.n)
+    while o < end:
+        row.x = s.a + o * s.n
+        row.y = s.out + o * s.n
+        row.top = top
+        next = next_row(s, o + 1, end, True)
+        if done_target == NULL:
+            row_step(True, False, s.a + (next if next < end else o) * s.n, &row, &row, s.n, &top)
+        else:
+            row_step(True, True, s.a + (next if next < end else o) * s.n, &row, &done, s.n, &top)
+            done.y[done_target[0]] = at_target
+        done, done_target = row, s.target + o
+        scale, inverse = s.scale[o * s.scale_step], 1 / row.sum
+        at_target = (row.y[done_target[0]] * inverse - 1) * scale
+        done.last = inverse * scale
+        o = next
+    if done_target != NULL:
+        finish_row(True, &done, s.n)
+        done.y[done_target[0]] = at_target
 
 
 cdef void cross_entropy_backward_columns(const slices_t *s, index_t o, index_t j,
@@ -100,7 +120,7 @@ def cross_entropy(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray loss, int6
     s.target = <const int64_t *> cnp.PyArray_DATA(target)
     s.ignore_index = ignore_index
     with nogil:
-        for_rows_or_columns(cross_entropy_row, cross_entropy_columns, &s, n_threads)
+        for_rows_or_columns(cross_entropy_rows, cross_entropy_columns, &s, n_threads)
 
 
 def cross_entropy_backward(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray scale,
@@ -112,7 +132,7 @@ def cross_entropy_backward(cnp.ndarray logits, cnp.ndarray target, cnp.ndarray s
     s.scale = pointer(scale)
     s.scale_step = 0 if cnp.PyArray_NDIM(scale) == 0 else 1
     with nogil:
-        for_rows_or_columns(cross_entropy_backward_row, cross_entropy_backward_columns, &s,
+        for_rows_or_columns(cross_entropy_backward_rows, cross_entropy_backward_columns, &s,
                             n_threads)
 
 
@@ -163,6 +183,11 @@ def nll_loss_backward(cnp.ndarray log_probability, cnp.ndarray target, cnp.ndarr
 
 # Element-wise losses --------------------------------------------------------------------------
 
+cdef inline wide_t wide_scale_at(const real_t *scale, index_t i, real_t p) noexcept nogil:
+    """Wide vector i of the losses' scale, which is p for all where there is no array of them."""
+    return wload(scale + WL * i) if scale != NULL else wsplat(p)
+
+
 cdef inline vec_t scale_at(const real_t *scale, index_t i, real_t p) noexcept nogil:
     """Vector i of the losses' scale, which is p for all where there is no array of them."""
     return vload(scale + VL * i) if scale != NULL else vsplat(p)
@@ -185,15 +210,15 @@ cdef void pair_gradient(map_t f, cnp.ndarray x, cnp.ndarray target, cnp.ndarray 
 
 cdef void bce_with_logits_run(const real_t *x, const real_t *t, const real_t *c, real_t *loss,
                               index_t n, real_t p) noexcept nogil:
-    cdef vec_t v, a, other, zero = vzero()
+    cdef wide_t v, a, other, zero = wzero()
     cdef index_t i
-    for i in range(n // VL):
-        v = vload(x + VL * i)
-        a = vabs(v)
-        other = vload(t + VL * i)
-        other = positive_or(v, vsplat(1) - other, other)
-        other = vselect(vequal(other, zero), zero, a * other)
-        vstore_ahead(loss + VL * i, other + vlog1p(vexp_negative(-a)))
+    for i in range(n // WL):
+        v = wload(x + WL * i)
+        a = wabs(v)
+        other = wload(t + WL * i)
+        other = positive_or(v, wsplat(1) - other, other)
+        other = wselect_equal(other, zero, zero, a * other)
+        wstore_ahead(loss + WL * i, other + wlog1p(wexp_negative(-a)))
 
 
 def bce_with_logits(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_threads):
@@ -204,9 +229,9 @@ def bce_with_logits(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_t
 cdef void bce_with_logits_backward_run(const real_t *x, const real_t *t, const real_t *scale,
                                        real_t *dx, index_t n, real_t p) noexcept nogil:
     cdef index_t i
-    for i in range(n // VL):
-        vstore_ahead(dx + VL * i,
-               (vsigmoid(vload(x + VL * i)) - vload(t + VL * i)) * scale_at(scale, i, p))
+    for i in range(n // WL):
+        wstore_ahead(dx + WL * i,
+               (wsigmoid(wload(x + WL * i)) - wload(t + WL * i)) * wide_scale_at(scale, i, p))
 
 
 def bce_with_logits_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
@@ -217,13 +242,13 @@ def bce_with_logits_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scal
 
 cdef void bce_run(const real_t *x, const real_t *t, const real_t *c, real_t *loss, index_t n,
                   real_t p) noexcept nogil:
-    cdef vec_t v, w, least = vsplat(-100)
+    cdef wide_t v, w, least = wsplat(-100)
     cdef index_t i
-    for i in range(n // VL):
-        v = vload(x + VL * i)
-        w = vload(t + VL * i)
-        vstore_ahead(loss + VL * i, -(w * vmax(vlog(v), least)
-                                + (vsplat(1) - w) * vmax(vlog1p(-v), least)))
+    for i in range(n // WL):
+        v = wload(x + WL * i)
+        w = wload(t + WL * i)
+        wstore_ahead(loss + WL * i, -(w * wmax(wlog(v), least)
+                                + (wsplat(1) - w) * wmax(wlog1p(-v), least)))
 
 
 def bce(cnp.ndarray x, cnp.ndarray target, cnp.ndarray loss, int n_threads):

@@ -6,6 +6,7 @@
 
 cdef enum:
     CHAINS = 12
+    OUT_LANES = 16    # a thread's place in what is written
 
 
 cdef void fma_chains(index_t rounds, real_t *out) noexcept nogil:
@@ -34,5 +35,5 @@ def fma_peak(cnp.ndarray out, index_t rounds, int n_threads):
     cdef int t
     with nogil:
         for t in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
-            fma_chains(rounds, p + t * MAX_LANES)
+            fma_chains(rounds, p + t * OUT_LANES)
     return 2 * VL * CHAINS * rounds * n_threads

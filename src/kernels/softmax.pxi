@@ -5,9 +5,19 @@
 #
 # A slice is one row, or up to COLUMNS columns, or VL rows of up to SHORT_ROW elements, which are
 # transposed into columns: a short row by itself waits for its own sums (100 rows of 10: 11.5 us, so
-# 2.7; gradients, whose rows wait for one sum only, gain nothing). It is read for its maximum, for the exponentials and
-# their sum, and to be scaled, while it is in the cache. The sums depend on nothing but the slice:
-# the threads share out whole slices.
+# 2.7; gradients, whose rows wait for one sum only, gain nothing). The sums depend on nothing but
+# the slice: the threads share out whole slices.
+#
+# A slice is read for its maximum, for the exponentials and their sum, and to be scaled. The last is
+# done while it is in the cache. Rows go through a pipeline, all three in one loop:
+#
+#   row i + 1   maximum                       reads x, which comes from memory meanwhile
+#   row i       exponentials, their sum       reads x, writes y
+#   row i - 1   times 1 / its sum             reads and writes y
+#
+# One after the other the first waits for memory and the last for stores, while the exponentials,
+# which nothing but instructions limits, keep neither busy: 4096 rows of 1000 1.73 ms, so 1.28;
+# their logarithm 1.97 and 1.34 (a copy: 1.09).
 
 cdef enum:
     COLUMNS = 256
@@ -25,10 +35,12 @@ cdef struct slices_t:
     index_t scale_step
     int64_t ignore_index
     bint one_each             # out has one element a slice
-    void *short_rows          # what to call for VL of them, transposed; or NULL
+    void *rows                # what to call for a run of rows, or
+    void *short_rows          # for VL of them, transposed; or NULL
 
-# The slice at row `o`, columns j to j + lanes.
+# The slice at row `o`, columns j to j + lanes. And rows begin to end.
 ctypedef void (*slice_t)(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil
+ctypedef void (*rows_t)(const slices_t *s, index_t begin, index_t end) noexcept nogil
 
 
 cdef inline index_t columns_of(const slices_t *s) noexcept nogil:
@@ -72,6 +84,9 @@ cdef void slices_part(slice_t f, const slices_t *s, index_t part, index_t parts)
         items = ceil_div(s.outer, VL)
     begin = items * part // parts
     end = items * (part + 1) // parts
+    if s.rows != NULL:
+        (<rows_t> s.rows)(s, begin, end)
+        return
     for item in range(begin, end):
         if s.short_rows != NULL:
             short_rows(s, item * VL, <int> min_index(VL, s.outer - item * VL))
@@ -89,11 +104,13 @@ cdef void for_slices(slice_t f, const slices_t *s, int n_threads) noexcept nogil
         slices_part(f, s, part, parts)
 
 
-cdef void for_rows_or_columns(slice_t row, slice_t columns, slices_t *s,
+cdef void for_rows_or_columns(rows_t rows, slice_t columns, slices_t *s,
                               int n_threads) noexcept nogil:
     if s.inner == 1 and s.n <= SHORT_ROW:
         s.short_rows = <void *> columns
-    for_slices(row if s.inner == 1 else columns, s, n_threads)
+    elif s.inner == 1:
+        s.rows = <void *> rows
+    for_slices(columns, s, n_threads)
 
 
 cdef slices_t slices_of(cnp.ndarray like, const real_t *a, const real_t *b, real_t *out):
@@ -109,6 +126,7 @@ cdef slices_t slices_of(cnp.ndarray like, const real_t *a, const real_t *b, real
     s.scale_step = 0
     s.ignore_index = 0
     s.one_each = False
+    s.rows = NULL
     s.short_rows = NULL
     return s
 
@@ -144,45 +162,110 @@ cdef real_t row_max(const real_t *x, index_t n) noexcept nogil:
     return vmax_lane(vmax(m, m2))
 
 
-cdef inline real_t row_exp(const real_t *x, real_t *y, index_t n, real_t top) noexcept nogil:
-    """y = exp(x - top), unless y is NULL; the sum of them."""
-    cdef vec_t total = vzero(), e, t = vsplat(top)
-    cdef index_t i, whole = n // VL * VL
-    for i in range(n // VL):
-        e = vexp_negative(vload(x + VL * i) - t)
-        if y != NULL:
-            vstore(y + VL * i, e)
-        total = total + e
-    if whole < n:
-        e = vexp_negative(vload_first(x + whole, <int> (n - whole), vsplat(-INFINITY)) - t)
-        if y != NULL:
-            vstore_first(y + whole, <int> (n - whole), e)
-        total = total + e
-    return vsum(total)
-
-
 cdef inline real_t log1(real_t x) noexcept nogil:
     """log(x) as the vectors have it."""
     return vfirst(vlog(vsplat(x)))
 
 
-cdef void softmax_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
-    cdef real_t *y = s.out + o * s.n
-    cdef real_t inverse
-    cdef index_t i
-    inverse = 1 / row_exp(s.a + o * s.n, y, s.n, row_max(s.a + o * s.n, s.n))
-    for i in range(s.n):
-        y[i] = y[i] * inverse
+cdef struct row_t:
+    const real_t *x
+    real_t *y
+    real_t top        # the maximum
+    real_t sum        # of exp(x - top)
+    real_t last       # what is left to be done: y = y last, or y = (x - top) - last
 
 
-cdef void log_softmax_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
-    cdef const real_t *x = s.a + o * s.n
-    cdef real_t *y = s.out + o * s.n
-    cdef real_t top = row_max(x, s.n), log_sum
+cdef inline vec_t finished(bint kept, vec_t v, vec_t top, vec_t last) noexcept nogil:
+    return v * last if kept else (v - top) - last
+
+
+cdef inline void finish_row(bint kept, const row_t *row, index_t n) noexcept nogil:
+    cdef const real_t *x = row.x
     cdef index_t i
-    log_sum = log1(row_exp(x, NULL, s.n, top))
-    for i in range(s.n):
-        y[i] = (x[i] - top) - log_sum
+    if kept:
+        x = row.y
+    for i in range(ceil_div(n, VL)):
+        vstore_part(row.y, finished(kept, vload_part(x, i, n), vsplat(row.top), vsplat(row.last)),
+                    i, n)
+
+
+cdef inline void row_step(bint keep, bint finish, const real_t *next, row_t *row, const row_t *done,
+                          index_t n, real_t *next_top) noexcept nogil:
+    """The sum of a row's exponentials, kept in y if wanted; beside it next's maximum, and the end
+    of the row that is done."""
+    cdef vec_t low = vsplat(-INFINITY), m = low, m1 = low, total = vzero(), total1 = vzero(), v
+    cdef vec_t top = vsplat(row.top), done_top = vzero(), done_last = vzero()
+    cdef wide_t e, d
+    cdef const real_t *done_x = row.x
+    cdef const real_t *x = row.x
+    cdef index_t i = 0
+    cdef int rest
+    if finish:
+        done_top, done_last = vsplat(done.top), vsplat(done.last)
+        done_x = done.x
+        if keep:
+            done_x = done.y
+    while i + WL <= n:
+        prefetch_ahead(next + i)
+        prefetch_ahead(next + i + VL)
+        m = vmax(m, vload(next + i))
+        m1 = vmax(m1, vload(next + i + VL))
+        e = wexp_negative(wide_of(vload(x + i) - top, vload(x + i + VL) - top))
+        total = total + whalf(e, 0)
+        total1 = total1 + whalf(e, 1)
+        if finish:
+            d = wide_of(finished(keep, vload(done_x + i), done_top, done_last),
+                        finished(keep, vload(done_x + i + VL), done_top, done_last))
+            if keep:
+                wstore(done.y + i, d)
+            else:
+                wstore_ahead(done.y + i, d)
+        if keep:
+            wstore_ahead(row.y + i, e)
+        i += WL
+    while i < n:
+        rest = <int> min_index(n - i, VL)
+        m = vmax(m, vload_first(next + i, rest, low))
+        v = vexp_negative(vload_first(x + i, rest, low) - top)
+        total = total + v
+        if finish:
+            vstore_first(done.y + i, rest, finished(
+                keep, vload_first(done_x + i, rest, low), done_top, done_last))
+        if keep:
+            vstore_first(row.y + i, rest, v)
+        i += VL
+    row.sum = vsum(total + total1)
+    next_top[0] = vmax_lane(vmax(m, m1))
+
+
+cdef inline void softmax_rows_of(bint keep, const slices_t *s, index_t begin,
+                                 index_t end) noexcept nogil:
+    cdef row_t row, done
+    cdef real_t top
+    cdef index_t o, next
+    if begin == end:
+        return
+    top = row_max(s.a + begin * s.n, s.n)
+    for o in range(begin, end):
+        row.x = s.a + o * s.n
+        row.y = s.out + o * s.n
+        row.top = top
+        next = min_index(o + 1, end - 1)
+        if o == begin:
+            row_step(keep, False, s.a + next * s.n, &row, &row, s.n, &top)
+        else:
+            row_step(keep, True, s.a + next * s.n, &row, &done, s.n, &top)
+        done = row
+        done.last = 1 / row.sum if keep else log1(row.sum)
+    finish_row(keep, &done, s.n)
+
+
+cdef void softmax_rows(const slices_t *s, index_t begin, index_t end) noexcept nogil:
+    softmax_rows_of(True, s, begin, end)
+
+
+cdef void log_softmax_rows(const slices_t *s, index_t begin, index_t end) noexcept nogil:
+    softmax_rows_of(False, s, begin, end)
 
 
 cdef void softmax_backward_row(const slices_t *s, index_t o, index_t j, int lanes) noexcept nogil:
@@ -208,19 +291,17 @@ cdef void log_softmax_backward_row(const slices_t *s, index_t o, index_t j,
     cdef const real_t *dy = s.a + o * s.n
     cdef const real_t *y = s.b + o * s.n
     cdef real_t *dx = s.out + o * s.n
-    cdef index_t i, whole = s.n // VL * VL
-    cdef int rest = <int> (s.n - whole)
+    cdef index_t i, n = s.n
     cdef vec_t total = vzero()
-    for i in range(s.n // VL):
-        total = total + vload(dy + VL * i)
-    if rest:
-        total = total + vload_first(dy + whole, rest, vzero())
+    for i in range(ceil_div(n, VL)):
+        total = total + vload_part(dy, i, n)
     total = vsplat(vsum(total))
-    for i in range(s.n // VL):
-        vstore(dx + VL * i, vload(dy + VL * i) - vexp(vload(y + VL * i)) * total)
-    if rest:
-        vstore_first(dx + whole, rest, vload_first(dy + whole, rest, vzero())
-                     - vexp(vload_first(y + whole, rest, vzero())) * total)
+    i = 0
+    while i + WL <= n:
+        wstore_ahead(dx + i, wload(dy + i) - wexp(wload(y + i)) * wide_of(total, total))
+        i += WL
+    for i in range(i // VL, ceil_div(n, VL)):
+        vstore_part(dx, vload_part(dy, i, n) - vexp(vload_part(y, i, n)) * total, i, n)
 
 
 # Columns --------------------------------------------------------------------------------------
@@ -335,7 +416,7 @@ def softmax(cnp.ndarray x, cnp.ndarray y, int n_threads):
     """y = exp(x) / sum of exp(x) over axis 1."""
     cdef slices_t s = slices_of(x, pointer(x), NULL, pointer(y))
     with nogil:
-        for_rows_or_columns(softmax_row, softmax_columns, &s, n_threads)
+        for_rows_or_columns(softmax_rows, softmax_columns, &s, n_threads)
 
 
 def softmax_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
@@ -350,7 +431,7 @@ def log_softmax(cnp.ndarray x, cnp.ndarray y, int n_threads):
     """y = x - log(sum of exp(x) over axis 1)."""
     cdef slices_t s = slices_of(x, pointer(x), NULL, pointer(y))
     with nogil:
-        for_rows_or_columns(log_softmax_row, log_softmax_columns, &s, n_threads)
+        for_rows_or_columns(log_softmax_rows, log_softmax_columns, &s, n_threads)
 
 
 def log_softmax_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
