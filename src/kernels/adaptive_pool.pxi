@@ -50,24 +50,28 @@ cdef int set_cells(cells_t *c, cnp.ndarray image, cnp.ndarray cells) except -1:
 cdef real_t sum_run(const real_t *x, index_t n) noexcept nogil:
     """The sum of n elements in a row."""
     cdef index_t i = 0, end
-    cdef vec_t a = vzero(), b = vzero(), c, d
-    cdef real_t sum
-    while i + 2 * VL <= n:
-        end = min_index(i + PIECE * 2 * VL, n)
-        c = d = vzero()
-        while i + 2 * VL <= end:
+    cdef vec_t a = vzero(), b = vzero(), c, d, e, f
+    while i + 4 * VL <= n:
+        end = min_index(i + PIECE * 4 * VL, n)
+        c = d = e = f = vzero()
+        while i + 4 * VL <= end:
             prefetch_ahead(x + i)
             prefetch_ahead(x + i + VL)
+            prefetch_ahead(x + i + 2 * VL)
+            prefetch_ahead(x + i + 3 * VL)
             c = c + vload(x + i)
             d = d + vload(x + i + VL)
-            i += 2 * VL
-        a = a + c
-        b = b + d
-    sum = vsum(a + b)
-    while i < n:
-        sum = sum + x[i]
-        i += 1
-    return sum
+            e = e + vload(x + i + 2 * VL)
+            f = f + vload(x + i + 3 * VL)
+            i += 4 * VL
+        a = a + (c + d)
+        b = b + (e + f)
+    while i + VL <= n:
+        b = b + vload(x + i)
+        i += VL
+    if i < n:
+        a = a + vload_first(x + i, <int> (n - i), vzero())
+    return vsum(a + b)
 
 
 cdef inline void sum_columns(const real_t *x, index_t stride, index_t n, int width, real_t factor,
@@ -225,8 +229,13 @@ cdef void copy_row(const real_t *src, real_t *dst, index_t n) noexcept nogil:
 cdef void cells_part(const cells_t *c, bint backward, index_t rows, index_t part, index_t parts,
                      real_t *scratch) noexcept nogil:
     cdef index_t begin = rows * part // parts, length = c.n[2] * c.inner, row
+    cdef bint whole = c.q[0] == 1 and c.q[1] == 1 and c.q[2] == 1  # then axes are merged
     flush_denormals()
     for row in range(begin, rows * (part + 1) // parts):
+        if whole and not backward:
+            sum_cell(c.src + row * length, c.n[2], c.inner, 1.0 / <double> c.n[2],
+                     c.dst + row * c.inner)
+            continue
         if backward and row > begin and same_cells(c, row):
             copy_row(c.dst + (row - 1) * length, c.dst + row * length, length)
         elif backward:

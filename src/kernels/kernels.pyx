@@ -64,8 +64,11 @@ cdef extern from "simd.h" nogil:
     mask_t imax(mask_t a, mask_t b)
     mask_t iload32(const int32_t *p)
     void istore32(int32_t *p, mask_t v)
+    mask_t iload32_first(const int32_t *p, int n)
+    vec_t vadd_equal(vec_t sum, mask_t a, mask_t b, vec_t v)
     void prefetch_ahead(const void *p)
     void prefetch_near(const void *p)
+    void prefetch_far(const void *p)
     void vstore_ahead(real_t *p, vec_t v)
     void vtranspose(const real_t *src, Py_ssize_t src_stride, real_t *dst, Py_ssize_t dst_stride)
     void prefetch_run(const real_t *p, Py_ssize_t n)
@@ -149,6 +152,7 @@ include "pool.pxi"
 include "pool_taps.pxi"
 include "pool_planes.pxi"
 include "pool_planes_indices.pxi"
+include "pool_pixels.pxi"
 include "pool_pixels_backward.pxi"
 include "pool_planes_backward.pxi"
 include "pool_plain.pxi"

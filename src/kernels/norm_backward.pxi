@@ -5,41 +5,67 @@
 #
 # One pass for the two sums, one for dx; in NCHW channel by channel, so that the second pass reads
 # L2. The split into chunks, parts and wide rows is norm.pxi's.
+#
+# A channel's planes lie far apart, so that the hardware finds each of them anew: they are
+# prefetched into L2, whole planes ahead (32x64x56x56: 3.5 -> 3.2 ms; 32x512x7x7, also because small
+# planes are summed in vectors until a chunk is full: 1.05 -> 0.57).
 
-cdef inline void run_products(const real_t *dy, const real_t *x, index_t n, real_t mean,
-                              double *sum, double *product) noexcept nogil:
+cdef enum:
+    NORM_AHEAD = 1024    # elements at least between reading and prefetching
+
+
+cdef void planes_products(const real_t *dy, const real_t *x, index_t planes, index_t stride,
+                          index_t n, index_t ahead, real_t mean, double *sums) noexcept nogil:
+    """Adds what n elements of each plane give, planes `stride` apart; `ahead` is prefetched."""
     cdef vec_t a = vzero(), b = vzero(), c = vzero(), d = vzero(), u, v, m = vsplat(mean)
-    cdef real_t s, q
-    cdef index_t i = 0
-    while i + 2 * VL <= n:
-        u = vload(dy + i)
-        v = vload(dy + i + VL)
-        a = a + u
-        b = b + v
-        c = c + u * (vload(x + i) - m)
-        d = d + v * (vload(x + i + VL) - m)
-        i += 2 * VL
-    s = vsum(a + b)
-    q = vsum(c + d)
-    while i < n:
-        s = s + dy[i]
-        q = q + dy[i] * (x[i] - mean)
-        i += 1
-    sum[0] += s
-    product[0] += q
+    cdef index_t i, k
+    cdef int rest
+    for k in range(planes):
+        i = 0
+        while i + 2 * VL <= n:
+            prefetch_far(dy + ahead + i)
+            prefetch_far(dy + ahead + i + VL)
+            prefetch_far(x + ahead + i)
+            prefetch_far(x + ahead + i + VL)
+            u = vload(dy + i)
+            v = vload(dy + i + VL)
+            a = a + u
+            b = b + v
+            c = c + u * (vload(x + i) - m)
+            d = d + v * (vload(x + i + VL) - m)
+            i += 2 * VL
+        while i < n:
+            prefetch_far(dy + ahead + i)
+            prefetch_far(x + ahead + i)
+            rest = <int> min_index(n - i, VL)
+            u = vload_first(dy + i, rest, vzero())
+            a = a + u
+            c = c + u * (vload_first(x + i, rest, m) - m)
+            i += VL
+        dy += stride
+        x += stride
+    sums[0] += vsum(a + b)
+    sums[1] += vsum(c + d)
 
 
 cdef void channel_products(const real_t *dy, const real_t *x, const norm_t *s, index_t c,
                            const real_t *mean, double *sums) noexcept nogil:
-    cdef index_t n, i, length, at
+    """Sums of a plane's pieces, or of as many planes as make a chunk."""
+    cdef index_t step = max_index(1, NORM_CHUNK // s.plane), stride = s.channels * s.plane
+    cdef index_t n = 0, i, at, planes, ahead
     sums[2 * c] = sums[2 * c + 1] = 0
-    for n in range(s.images):
+    while n < s.images:
+        planes = min_index(step, s.images - n)
+        # Behind the last image the next channel begins.
+        ahead = ceil_div(NORM_AHEAD, s.plane)
+        ahead = ahead * stride + (s.plane - s.images * stride if n + ahead >= s.images else 0)
         i = 0
         while i < s.plane:
-            length = min_index(NORM_CHUNK, s.plane - i)
             at = (n * s.channels + c) * s.plane + i
-            run_products(dy + at, x + at, length, mean[c], &sums[2 * c], &sums[2 * c + 1])
-            i += length
+            planes_products(dy + at, x + at, planes, stride, min_index(NORM_CHUNK, s.plane - i),
+                            ahead, mean[c], &sums[2 * c])
+            i += NORM_CHUNK
+        n += planes
 
 
 cdef inline void block_products(const real_t *dy, const real_t *x, index_t rows, index_t n,

@@ -1,7 +1,7 @@
 # Pooling: geometry, and what all its files share.
 #
 #   pool_planes.pxi ..._indices ..._backward   NCHW, the windows nearly every network has
-#   pool_pixels_backward.pxi                   channels-last gradients
+#   pool_pixels.pxi ..._backward               channels-last: 3 columns; gradients
 #   pool_taps.pxi                              everything else, as reductions over runs:
 #   pool_forward.pxi pool_backward.pxi         which runs
 #   pool_plain.pxi                             windows of thousands of rows

@@ -379,13 +379,11 @@ def max_pool(cnp.ndarray x, cnp.ndarray y, cnp.ndarray indices, dims, int n_thre
     cdef forward_t f
     cdef planes_t planes
     set_pool(&planes.g, dims, x, y)
-    if indices is None and planes_kind(&planes.g) != NO_PLANES:
-        planes.maximum = True
-        planes_forward(&planes, x, y, n_threads)
+    planes.maximum = True
+    if indices is None and special_forward(&planes, x, y, n_threads):
         return
     if indices is not None and planes_locate_kind(&planes.g) != NO_PLANES:
         if cnp.PyArray_ITEMSIZE(indices) == 4:
-            planes.maximum = True
             planes.indices = <int32_t *> cnp.PyArray_DATA(indices)
             planes_locate(&planes, x, y, n_threads)
             return
@@ -404,9 +402,8 @@ def avg_pool(cnp.ndarray x, cnp.ndarray y, dims, int n_threads):
     cdef forward_t f
     cdef planes_t planes
     set_pool(&planes.g, dims, x, y)
-    if planes_kind(&planes.g) != NO_PLANES:
-        planes.maximum = False
-        planes_forward(&planes, x, y, n_threads)
+    planes.maximum = False
+    if special_forward(&planes, x, y, n_threads):
         return
     f.g = planes.g
     f.maximum = False

@@ -35,7 +35,7 @@ cdef inline void gather_pixel(bint maximum, const real_t *dy, const int32_t *at,
                               real_t *dx) noexcept nogil:
     """A pixel of dx from rows x columns pixels of dy; `row` elements between its rows."""
     cdef index_t c = 0, p, q, i
-    cdef vec_t sum, v
+    cdef vec_t sum
     cdef vec_t weight[MOST_TAPS]
     cdef mask_t here = isplat(place)
     if not maximum:
@@ -48,21 +48,24 @@ cdef inline void gather_pixel(bint maximum, const real_t *dy, const int32_t *at,
         for p in range(rows):
             for q in range(columns):
                 i = p * row + q * inner + c
-                v = vload(dy + i)
                 if maximum:
-                    sum = sum + vselect(iequal(iload32(at + i), here), v, vzero())
+                    sum = vadd_equal(sum, iload32(at + i), here, vload(dy + i))
                 else:
-                    sum = sum + weight[p * columns + q] * v
+                    sum = sum + weight[p * columns + q] * vload(dy + i)
         prefetch_ahead(dx + c)
         vstore(dx + c, sum)
         c += VL
 
 
-cdef inline void gather_pixels(const planes_t *f, bint maximum, index_t row, index_t end,
+cdef inline void gather_pixels(const planes_t *plan, bint maximum, index_t row, index_t end,
                                real_t *memory) noexcept nogil:
-    """Rows row ... end - 1 of dx, counted over all images."""
+    """Rows row ... end - 1 of dx, counted over all images. Which windows hold a pixel moves on with
+    it: two divisions a pixel take as long as it does."""
+    cdef planes_t copy = plan[0]
+    cdef const planes_t *f = &copy
     cdef const pool_t *g = &f.g
     cdef index_t inner = g.inner, step = g.q[2] * g.inner, h, w, p, q, rows, columns, slice, i
+    cdef index_t last
     cdef const real_t *row_weight = memory
     cdef const real_t *column_weight = memory + g.q[1]
     cdef const real_t *dy
@@ -80,9 +83,14 @@ cdef inline void gather_pixels(const planes_t *f, bint maximum, index_t row, ind
         p = first_window(g, 1, h)
         rows = windows_with(g, 1, h, p)
         place = <lane_t> ((slice % g.n[0] * g.n[1] + h) * g.n[2])
+        q = first_window(g, 2, 0)
+        last = q + windows_with(g, 2, 0, q) - 1
         for w in range(g.n[2]):
-            q = first_window(g, 2, w)
-            columns = windows_with(g, 2, w, q)
+            if q * g.s[2] + g.k[2] <= w + g.p[2]:
+                q += 1
+            if (last + 1) * g.s[2] <= w + g.p[2] and last + 1 < g.q[2]:
+                last += 1
+            columns = max_index(last - q + 1, 0)
             i = (slice * g.q[1] + p) * step + q * inner
             dy = f.src + i
             at = f.indices + i

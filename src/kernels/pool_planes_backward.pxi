@@ -84,9 +84,11 @@ cdef inline void unpool_pairs(bint maximum, const real_t *dy, const int32_t *at,
         dx[width - 1] = dx[2 * width - 1] = 0
 
 
-cdef inline void unpool_pairs_rows(const planes_t *f, bint maximum, index_t row,
+cdef inline void unpool_pairs_rows(const planes_t *plan, bint maximum, index_t row,
                                    index_t end) noexcept nogil:
     """The rows of dx that belong to output rows row ... end - 1, counted over all planes."""
+    cdef planes_t copy = plan[0]
+    cdef const planes_t *f = &copy
     cdef const pool_t *g = &f.g
     cdef index_t p = row % g.q[1], slice = row // g.q[1], o = slice % g.q[0], rest, i, at
     cdef index_t windows = g.planes * g.q[0] * g.q[1] * g.q[2]
@@ -114,12 +116,11 @@ cdef inline vec_t held_down(bint maximum, const real_t *src, const lane_t *at, i
                             index_t step, mask_t place, vec_t sum) noexcept nogil:
     """sum + the rows at src; of a maximum where `at` is place."""
     cdef index_t r
-    cdef vec_t v
     for r in range(rows):
-        v = vload(src + r * step)
         if maximum:
-            v = vselect(iequal(iload(at + r * step), place), v, vzero())
-        sum = sum + v
+            sum = vadd_equal(sum, iload(at + r * step), place, vload(src + r * step))
+        else:
+            sum = sum + vload(src + r * step)
     return sum
 
 
@@ -224,11 +225,15 @@ cdef void keep_held(const planes_t *f, index_t first, index_t rows, real_t *out,
     cdef index_t n = f.g.q[2], i, r
     cdef const real_t *dy = f.src + first * n
     cdef const int32_t *at = f.indices + first * n
+    cdef lane_t lanes[VL]
+    cdef mask_t inside
+    for i in range(VL):
+        lanes[i] = -1 if i < n else 0
+    inside = iload(lanes)
     for r in range(rows):
         if n < VL:
             vstore(out, vload_first(dy, <int> n, vzero()))
-            for i in range(n):
-                out_at[i] = at[i]
+            istore(out_at, iselect(inside, iload32_first(at, <int> n), isplat(-1)))
         else:
             i = 0
             while i < n:
@@ -244,54 +249,76 @@ cdef void keep_held(const planes_t *f, index_t first, index_t rows, real_t *out,
         out_at += f.width
 
 
-cdef inline void spread_rows(const planes_t *f, bint maximum, index_t s, index_t odd_pad, index_t row,
-                             index_t end, real_t *memory) noexcept nogil:
-    """Rows row ... end - 1 of dx, counted over all planes, a band at a time."""
+cdef inline void spread_maxima(const planes_t *plan, index_t s, index_t odd_pad, index_t row,
+                               index_t end, real_t *memory) noexcept nogil:
+    """Rows row ... end - 1 of dx, counted over all planes, a band at a time. Which windows hold a
+    row moves on with it: a division a row takes as long as the row (28 columns: 40 -> 27 us)."""
+    cdef planes_t copy = plan[0]
+    cdef const planes_t *f = &copy
     cdef const pool_t *g = &f.g
     cdef lane_t *kept_at = <lane_t *> (memory + f.held * f.width)
-    cdef real_t *scale = memory + f.held * f.width * (2 if maximum else 1)
-    cdef real_t *weight = scale + padded(g.q[2]) + VL
     cdef lane_t columns[VL]
-    cdef index_t h, slice, first, count, rows, i, begin, offset
-    cdef lane_t place = 0
+    cdef index_t h, slice, stop, first, last, begin, i, offset, at, pad = g.p[1], step = g.s[1]
+    cdef lane_t place
     # The first column's window, in a buffered row.
     offset = f.left + g.p[2] - 2 if s == 1 else f.left + g.p[2] // 2
     for i in range(VL):
         columns[i] = <lane_t> (i * s)
     for i in range(f.held * f.width):
         memory[i] = 0
-        if maximum:
-            kept_at[i] = -1
-    if not maximum:
-        for i in range(padded(g.q[2])):
-            scale[i] = 1 / <double> (g.divisor if g.divisor else (counted(g, 2, i) if i < g.q[2] else 1))
-        for i in range(g.q[1]):
-            weight[i] = 1 / <double> counted(g, 1, i)
+        kept_at[i] = -1
+    while row < end:
+        slice = row // g.n[1]
+        h = row % g.n[1]
+        stop = min_index(h + min_index(f.band, end - row), g.n[1])
+        begin = first = first_held(g, h)
+        last = last_held(g, h)
+        keep_held(f, slice * g.q[1] + begin, last_held(g, stop - 1) - begin + 1, memory + f.left,
+                  kept_at + f.left)
+        place = <lane_t> ((slice % g.q[0] * g.n[1] + h) * g.n[2])
+        for h in range(h, stop):
+            if first * step + g.k[1] <= h + pad:
+                first += 1
+            if (last + 1) * step <= h + pad and last + 1 < g.q[1]:
+                last += 1
+            at = (first - begin) * f.width + offset
+            spread_rows_along(True, s, odd_pad, memory + at, kept_at + at, last - first + 1,
+                              f.width, g.n[2], place, columns, f.dst + row * g.n[2],
+                              (end - row) * g.n[2])
+            place += <lane_t> g.n[2]
+            row += 1
+
+
+cdef inline void spread_sums(const planes_t *plan, index_t s, index_t odd_pad, index_t row,
+                             index_t end, real_t *memory) noexcept nogil:
+    """The same for averages."""
+    cdef planes_t copy = plan[0]
+    cdef const planes_t *f = &copy
+    cdef const pool_t *g = &f.g
+    cdef real_t *scale = memory + f.held * f.width
+    cdef real_t *weight = scale + padded(g.q[2]) + VL
+    cdef lane_t columns[VL]
+    cdef index_t h, slice, count, i, offset
+    offset = f.left + g.p[2] - 2 if s == 1 else f.left + g.p[2] // 2
+    memset(columns, 0, sizeof(columns))
+    for i in range(f.held * f.width):
+        memory[i] = 0
+    for i in range(padded(g.q[2])):
+        scale[i] = 1
+        if i < g.q[2]:
+            scale[i] = 1 / <double> (g.divisor if g.divisor else counted(g, 2, i))
+    for i in range(g.q[1]):
+        weight[i] = 1 / <double> counted(g, 1, i)
     while row < end:
         slice = row // g.n[1]
         h = row % g.n[1]
         count = min_index(min_index(f.band, end - row), g.n[1] - h)
-        begin = first_held(g, h)
-        if maximum:
-            keep_held(f, slice * g.q[1] + begin, last_held(g, h + count - 1) - begin + 1,
-                      memory + f.left, kept_at + f.left)
-        else:
-            for i in range(count):
-                sum_held(f, f.src + slice * g.q[1] * g.q[2], h + i, weight, scale,
-                         memory + i * f.width + f.left)
         for i in range(count):
-            if maximum:
-                first = first_held(g, h + i)
-                rows = last_held(g, h + i) - first + 1
-                first -= begin
-                place = <lane_t> ((slice % g.q[0] * g.n[1] + h + i) * g.n[2])
-                first = first * f.width + offset
-                spread_rows_along(maximum, s, odd_pad, memory + first, kept_at + first, rows, f.width,
-                                  g.n[2], place, columns, f.dst + (row + i) * g.n[2],
-                                  (end - row - i) * g.n[2])
-            else:
-                spread_along(maximum, s, odd_pad, memory + i * f.width + offset, NULL, 1, f.width,
-                             g.n[2], 0, columns, f.dst + (row + i) * g.n[2], (end - row - i) * g.n[2])
+            sum_held(f, f.src + slice * g.q[1] * g.q[2], h + i, weight, scale,
+                     memory + i * f.width + f.left)
+        for i in range(count):
+            spread_along(False, s, odd_pad, memory + i * f.width + offset, NULL, 1, f.width,
+                         g.n[2], 0, columns, f.dst + (row + i) * g.n[2], (end - row - i) * g.n[2])
         row += count
 
 
@@ -306,20 +333,20 @@ cdef void planes_backward_part(const planes_t *f, index_t part, index_t parts,
         if pairs:
             unpool_pairs_rows(f, True, row, end)
         elif dense:
-            spread_rows(f, True, 1, 0, row, end, memory)
+            spread_maxima(f, 1, 0, row, end, memory)
         elif odd:
-            spread_rows(f, True, 2, 1, row, end, memory)
+            spread_maxima(f, 2, 1, row, end, memory)
         else:
-            spread_rows(f, True, 2, 0, row, end, memory)
+            spread_maxima(f, 2, 0, row, end, memory)
     else:
         if pairs:
             unpool_pairs_rows(f, False, row, end)
         elif dense:
-            spread_rows(f, False, 1, 0, row, end, memory)
+            spread_sums(f, 1, 0, row, end, memory)
         elif odd:
-            spread_rows(f, False, 2, 1, row, end, memory)
+            spread_sums(f, 2, 1, row, end, memory)
         else:
-            spread_rows(f, False, 2, 0, row, end, memory)
+            spread_sums(f, 2, 0, row, end, memory)
 
 
 cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_threads) except -1:

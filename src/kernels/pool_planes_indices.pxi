@@ -65,8 +65,10 @@ cdef inline void locate_pairs(const real_t *x, index_t below, index_t n, lane_t 
         i = min_index(i, n - VL)
 
 
-cdef void locate_pairs_rows(const planes_t *f, index_t row, index_t end) noexcept nogil:
+cdef void locate_pairs_rows(const planes_t *plan, index_t row, index_t end) noexcept nogil:
     """Output rows row ... end - 1, counted over all planes."""
+    cdef planes_t copy = plan[0]
+    cdef const planes_t *f = &copy
     cdef const pool_t *g = &f.g
     cdef index_t p = row % g.q[1], slice = row // g.q[1], plane = g.n[0] * g.n[1] * g.n[2], i
     cdef index_t source = source_slice(f, slice) + 2 * p * g.n[2], place = source % plane
@@ -136,9 +138,11 @@ cdef inline void locate_down(index_t rows, const real_t *v, const lane_t *v_at, 
         i = min_index(i, n - VL)
 
 
-cdef inline void locate_rows(const planes_t *f, index_t k, index_t s, index_t row, index_t end,
+cdef inline void locate_rows(const planes_t *plan, index_t k, index_t s, index_t row, index_t end,
                              real_t *memory) noexcept nogil:
     """Output rows row ... end - 1, counted over all planes, a band at a time."""
+    cdef planes_t copy = plan[0]
+    cdef const planes_t *f = &copy
     cdef const pool_t *g = &f.g
     cdef real_t *best = memory + f.held * f.width
     cdef lane_t *at = <lane_t *> (best + f.held * f.width)

@@ -257,6 +257,8 @@ INLINE void vtranspose(const real_t *src, ptrdiff_t src_stride, real_t *dst, ptr
 INLINE void prefetch_ahead(const void *p) { __builtin_prefetch((const char *)p + 4096, 0, 3); }
 /* To read it soon from L1. */
 INLINE void prefetch_near(const void *p) { __builtin_prefetch(p, 0, 3); }
+/* To read it later, from L2. */
+INLINE void prefetch_far(const void *p) { __builtin_prefetch(p, 0, 2); }
 /* A store in a stream of them: the line a page further on is fetched meanwhile. 1.6 MB through L2:
  * 19.6 us instead of 22.9. */
 INLINE void vstore_ahead(real_t *p, vec_t v) {
@@ -403,6 +405,19 @@ INLINE void copy_few(const real_t *src, real_t *dst, ptrdiff_t n) {
     memcpy(dst, src, (size_t)n * sizeof(real_t));
 #endif
 }
+/* The first n integers of 32 bits, as lanes; what is in the others is anything. */
+INLINE mask_t iload32_first(const int32_t *p, int n) {
+#if defined(__AVX512F__) && BYTES_OF(REAL) == 8
+    __m256i few = _mm512_castsi512_si256(_mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p));
+    return (mask_t)_mm512_cvtepi32_epi64(few);
+#elif defined(__AVX512F__)
+    return (mask_t)_mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p);
+#else
+    lane_t lanes[VL] = {0};
+    for (int i = 0; i < n; i++) lanes[i] = p[i];
+    return iload(lanes);
+#endif
+}
 /* Some lanes of a vector in memory: the others are not read (they count as 0) and not written. */
 #if defined(__AVX512F__)
 typedef __typeof__(__builtin_choose_expr(VL == 8, (__mmask8)0, (__mmask16)0)) lanes_t;
@@ -449,6 +464,22 @@ INLINE vec_t vload_some(const real_t *p, lanes_t m) {
 INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
     for (int i = 0; i < VL; i++)
         if (m[i]) p[i] = v[i];
+}
+#endif
+/* sum + v where the integers a and b are equal. */
+#if defined(__AVX512F__) && BYTES_OF(REAL) == 8
+INLINE vec_t vadd_equal(vec_t sum, mask_t a, mask_t b, vec_t v) {
+    __mmask8 equal = _mm512_cmpeq_epi64_mask((__m512i)a, (__m512i)b);
+    return (vec_t)_mm512_mask_add_pd((__m512d)sum, equal, (__m512d)sum, (__m512d)v);
+}
+#elif defined(__AVX512F__)
+INLINE vec_t vadd_equal(vec_t sum, mask_t a, mask_t b, vec_t v) {
+    __mmask16 equal = _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b);
+    return (vec_t)_mm512_mask_add_ps((__m512)sum, equal, (__m512)sum, (__m512)v);
+}
+#else
+INLINE vec_t vadd_equal(vec_t sum, mask_t a, mask_t b, vec_t v) {
+    return sum + vselect((mask_t)(a == b), v, vzero());
 }
 #endif
 /* Every second element: p[2 * i] for i < n, then 0; p[2 * i] = v[i] for i < n, and nothing beside them. */
