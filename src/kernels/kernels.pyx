@@ -103,6 +103,7 @@ cdef extern from "simd.h" nogil:
     wide_t wmax(wide_t a, wide_t b)
     wide_t wmin(wide_t a, wide_t b)
     wide_t wselect_less(wide_t a, wide_t b, wide_t p, wide_t q)
+    wide_t wscale_unless_less(wide_t a, wide_t b, wide_t x, wide_t n)
     wide_t wselect_equal(wide_t a, wide_t b, wide_t p, wide_t q)
     wide_t wabs(wide_t x)
     wide_t wsigned(wide_t a, wide_t b)

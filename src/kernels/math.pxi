@@ -110,7 +110,11 @@ cdef inline vec_t vexp(vec_t x) noexcept nogil:
 
 cdef inline wide_t wexp_negative(wide_t x) noexcept nogil:
     """exp(x) for x <= 0."""
-    return wexp_in_range(wmax(x, wsplat(-746 if DOUBLE_REAL else -104)))
+    cdef wide_t least = wsplat(-746 if DOUBLE_REAL else -104), n
+    if not RECIPROCAL:
+        return wexp_in_range(wmax(x, least))
+    n = wround(x * wsplat(1.44269504088896340736))
+    return wscale_unless_less(x, least, exp_reduced((x - log2_high(n)) - log2_low(n)), n)
 
 
 cdef inline vec_t vexp_negative(vec_t x) noexcept nogil:
