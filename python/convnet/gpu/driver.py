@@ -5,6 +5,7 @@ Addresses and streams are integers (stream 0 is the legacy default stream). Ever
 `synchronize`, which wait for their stream.
 """
 
+import ctypes
 import functools
 import importlib.util
 import os
@@ -14,8 +15,6 @@ from typing import Any
 from convnet.gpu.errors import GPUError, missing
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
-if SIMULATED:
-    import ctypes
 
 _ready = threading.local()
 
@@ -72,8 +71,6 @@ def device() -> int:
 
 def _gpus() -> int | None:
     """How many GPUs the driver sees; None without a driver, -1 where it does not start."""
-    import ctypes  # two thirds of what this package takes to import
-
     try:
         library = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
