@@ -128,10 +128,8 @@ def main(*words: str) -> None:
         reports = [r for _, r in compile(kernel, *archs)]
         name, types = f"{family}.{kernel.name}", kernel.signature
         if "short" in words:
-            name, types = (
-                name.replace("_narrow", ""),
-                "float64" if "float64[" in types else "float32",
-            )
+            name = name.replace("_narrow", "")
+            types = next((t for t in ("float32", "float64") if f"{t}[" in types), "integers")
         numbers = (
             kernel.max_threads or 0,
             *(r.registers for r in reports),
