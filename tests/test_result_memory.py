@@ -45,8 +45,9 @@ def test_freed_memory_serves_the_next_result_of_that_size():
     assert (b == 1).all()
 
 
-def test_results_own_their_memory():
-    a = result(8)
+@pytest.mark.parametrize("megabytes", [1 / 64, 0.1, 0.9, 1, 8])
+def test_results_own_their_memory(megabytes):
+    a = result(megabytes)
     assert a.base is None
     assert a.flags.owndata
     assert a.ctypes.data % 64 == 0
@@ -101,6 +102,16 @@ def test_zero_turns_it_off():
     other = result(8)
     del kept, other
     assert memory.cached() == 0
+
+
+def test_small_results_can_be_resized():
+    a = result(0.1)
+    n = a.size
+    a.resize(3 * n)
+    assert (a[:n] == 1).all()
+    assert not a[n:].any()
+    a.resize(10)
+    assert (a == 1).all()
 
 
 def test_arrays_can_be_resized():

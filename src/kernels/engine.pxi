@@ -69,140 +69,6 @@ cdef struct product_t:
     index_t band            # rows of a block that are in the buffer at a time, at most
 
 
-# What is brought into the cache while a tile is multiplied, piece by piece of NR elements, so many for
-# each STRIDE of k: `next`, operands that are copied soon, in runs of pieces; c, the tile's own rows.
-# In one burst before the tile they fill the processor's line buffers, and A waits behind them.
-cdef struct ahead_t:
-    const real_t *next
-    index_t pieces, left, run, jump
-    const real_t *c
-    index_t c_stride, c_rows
-    index_t near          # from an element of B to one that L1 should have soon
-
-cdef enum:
-    STRIDE = 16
-
-cdef inline void micro_kernel(const bint by_rows, const int mr, const int nv, index_t kc,
-                              const real_t *a, index_t row, index_t step, const real_t *b,
-                              index_t ldb, real_t *out, index_t ld, bint add,
-                              ahead_t *ahead) noexcept nogil:
-    """out (mr x nv vectors, ld apart) = or += a (mr x kc) b (kc rows, ldb apart)
-
-    a's element (i, k) is at i * row + k (by_rows), or at i + k * step.
-    """
-    cdef vec_t sums[MR][NV]
-    cdef vec_t line[NV]
-    cdef vec_t factor
-    cdef const real_t *rows[MR]  # every third: three addresses each
-    cdef int i, j
-    cdef index_t k = 0, end
-    cdef const real_t *next_c = ahead.c
-    cdef index_t near = ahead.near
-    if by_rows:
-        for i in range((mr + 2) // 3):
-            rows[i] = <const real_t *> opaque(<void *> (a + 3 * i * row))
-    for i in range(mr):
-        for j in range(nv):
-            sums[i][j] = vzero()
-    while k < kc:
-        for end in range(ahead.pieces):
-            prefetch_run(ahead.next, NR)
-            ahead.next += NR
-            ahead.left -= 1
-            if ahead.left == 0:
-                ahead.left = ahead.run
-                ahead.next += ahead.jump
-        for end in range(ahead.c_rows):
-            prefetch_for_write(next_c, NR)
-            next_c = next_c + ahead.c_stride
-        end = min_index(k + STRIDE, kc)
-        while k < end:
-            for j in range(nv):
-                prefetch_near(b + near + j * VL)
-                line[j] = vload(b + j * VL)
-            for i in range(mr):
-                if by_rows:
-                    factor = vsplat(rows[i // 3][i % 3 * row])
-                else:
-                    factor = vsplat(a[i])
-                for j in range(nv):
-                    sums[i][j] = sums[i][j] + factor * line[j]
-            if by_rows:
-                for i in range((mr + 2) // 3):
-                    rows[i] = rows[i] + 1
-            else:
-                a = a + step
-            b = b + ldb
-            k += 1
-    if add:
-        for i in range(mr):
-            for j in range(nv):
-                vstore(out + i * ld + j * VL, vload(out + i * ld + j * VL) + sums[i][j])
-    else:
-        for i in range(mr):
-            for j in range(nv):
-                vstore(out + i * ld + j * VL, sums[i][j])
-
-
-cdef inline void micro_kernel_rows(const bint by_rows, const int nv, int mr, index_t kc,
-                                   const real_t *a, index_t row, index_t step, const real_t *b,
-                                   index_t ldb, real_t *out, index_t ld, bint add,
-                                   ahead_t *ahead) noexcept nogil:
-    # The compiler drops the heights above its MR.
-    if MR >= 14 and mr == 14:
-        micro_kernel(by_rows, 14, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif MR >= 13 and mr == 13:
-        micro_kernel(by_rows, 13, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif MR >= 12 and mr == 12:
-        micro_kernel(by_rows, 12, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif MR >= 11 and mr == 11:
-        micro_kernel(by_rows, 11, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif MR >= 10 and mr == 10:
-        micro_kernel(by_rows, 10, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif MR >= 9 and mr == 9:
-        micro_kernel(by_rows, 9, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif MR >= 8 and mr == 8:
-        micro_kernel(by_rows, 8, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif MR >= 7 and mr == 7:
-        micro_kernel(by_rows, 7, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif mr == 6:
-        micro_kernel(by_rows, 6, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif mr == 5:
-        micro_kernel(by_rows, 5, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif mr == 4:
-        micro_kernel(by_rows, 4, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif mr == 3:
-        micro_kernel(by_rows, 3, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    elif mr == 2:
-        micro_kernel(by_rows, 2, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-    else:
-        micro_kernel(by_rows, 1, nv, kc, a, row, step, b, ldb, out, ld, add, ahead)
-
-
-# Two functions, so that in each the compiler knows which stride is 1. Fourteen multiples of `row` are more
-# than there are registers: a pointer for every third row leaves two of them, and GCC, which would
-# derive all from one pointer and reload half of the multiples at every k, must not see the relation.
-
-cdef void tile_of_rows(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
-                       const real_t *b, index_t ldb, real_t *out, index_t ld, bint add,
-                       ahead_t *ahead) noexcept nogil:
-    """A's rows are contiguous."""
-    if cols <= VL:
-        micro_kernel_rows(True, 1, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
-    else:
-        micro_kernel_rows(True, 2, mr, kc, a, row, 1, b, ldb, out, ld, add, ahead)
-
-
-cdef void tile_of_columns(int mr, index_t cols, index_t kc, const real_t *a, index_t step,
-                          const real_t *b, index_t ldb, real_t *out, index_t ld, bint add,
-                          ahead_t *ahead) noexcept nogil:
-    """A's columns are contiguous."""
-    if cols <= VL:
-        micro_kernel_rows(False, 1, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
-    else:
-        micro_kernel_rows(False, 2, mr, kc, a, 1, step, b, ldb, out, ld, add, ahead)
-
-
 cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
                               index_t step, const real_t *b, index_t ldb,
                               real_t *tile) noexcept nogil:
@@ -387,7 +253,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 if place[t] != NULL:
                     ahead.c = place[t] + i * p.c_stride
                     ahead.c_rows = ceil_div(n, strides)
-                    if plain and cols == NR:
+                    if plain:
                         out = place[t] + i * p.c_stride
                         ld = p.c_stride
                 else:

@@ -123,6 +123,21 @@ cdef extern from "simd.h" nogil:
     void flush_denormals()
     void flush_denormals_if(bint wanted)
 
+cdef extern from "micro_kernel.h" nogil:
+    enum: STRIDE
+    ctypedef struct ahead_t:
+        const real_t *next
+        Py_ssize_t pieces, left, run, jump
+        const real_t *c
+        Py_ssize_t c_stride, c_rows
+        Py_ssize_t near
+    void tile_of_rows(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t row,
+                      const real_t *b, Py_ssize_t ldb, real_t *out, Py_ssize_t ld, bint add,
+                      ahead_t *ahead)
+    void tile_of_columns(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t step,
+                         const real_t *b, Py_ssize_t ldb, real_t *out, Py_ssize_t ld, bint add,
+                         ahead_t *ahead)
+
 include "common.pxi"
 include "engine.pxi"
 include "gemm.pxi"
