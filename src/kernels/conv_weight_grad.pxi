@@ -90,6 +90,9 @@ cdef void scatter_weights(const weight_grad_t *g, index_t row, index_t rows, ind
             for i in range(rows):
                 copy_run(block + i * cols, g.out + (row + i) * g.filter + col, cols)
             return
+        if taps == 1 and g.filter == 1:  # x and dy have changed places
+            fill_transposed(block, cols, cols, rows, g.out + col * g.channel + row, g.channel)
+            return
         for j in range(cols):
             out = g.out + row * g.filter + weight_offset(g, (col + j) % channels,
                                                          (col + j) // channels)
@@ -100,6 +103,9 @@ cdef void scatter_weights(const weight_grad_t *g, index_t row, index_t rows, ind
     else:
         for i in range(rows):
             out = g.out + col * g.filter + weight_offset(g, (row + i) // taps, (row + i) % taps)
+            if g.filter == 1:
+                copy_run(block + i * cols, out, cols)
+                continue
             for j in range(cols):
                 out[j * g.filter] = block[i * cols + j]
 

@@ -317,8 +317,8 @@ cdef void direct_gradient_task(const conv_t *c, index_t task, const real_t *pane
     cdef const real_t *dy
     cdef ahead_t nothing
     nothing.pieces = nothing.left = nothing.run = nothing.jump = nothing.near = 0
-    nothing.c_rows = nothing.c_stride = 0
-    nothing.next = nothing.c = NULL
+    nothing.c_rows = nothing.c_stride = nothing.pace = 0
+    nothing.next = nothing.c = nothing.stream = NULL
     flush_denormals()
     if not c.x.channels_last:
         strip = sums + MR * ld + VL

@@ -74,8 +74,8 @@ cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a,
                               real_t *tile) noexcept nogil:
     """tile (mr x cols, NR apart) = a b, A's rows (step = 1) or columns (row = 1) contiguous."""
     cdef ahead_t nothing
-    nothing.pieces = nothing.c_rows = nothing.c_stride = nothing.near = 0
-    nothing.next = nothing.c = NULL
+    nothing.pieces = nothing.c_rows = nothing.c_stride = nothing.near = nothing.pace = 0
+    nothing.next = nothing.c = nothing.stream = NULL
     if step == 1:
         tile_of_rows(mr, cols, kc, a, row, b, ldb, tile, NR, False, &nothing)
     else:
@@ -192,10 +192,15 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     cdef index_t j = j0, wide, end, cols, at, ld, i, n, t, group, groups = ceil_div(rows, MR)
     cdef index_t strides = ceil_div(kc, STRIDE), group_columns = group_of(kc)
     cdef bint plain = not (first and p.begins or last and p.ends)
+    # Rows of A that follow one another as they lie go to L1 a tile ahead: copied rows are near enough.
+    cdef bint streams = p.rows_a != NULL and step == 1 and lda == kc
+    cdef bint brief = kc <= 4 * STRIDE, copied
     cdef ahead_t ahead
     ahead.c_stride = p.c_stride
-    ahead.c = NULL
-    ahead.c_rows = 0
+    ahead.c = ahead.stream = NULL
+    ahead.c_rows = ahead.pace = 0
+    if streams:
+        next_a = NULL
     i, n = rows, next_kc
     if p.columns_a:
         i, n = n, i
@@ -204,6 +209,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
         wide = min_index(group_columns, j1 - j)
         end = j + wide
         at = j
+        copied = False
         for t in range(ceil_div(wide, NR)):
             cols = min_index(NR, end - at)
             panel[t] = NULL
@@ -216,13 +222,16 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
             if panel[t] == NULL:
                 panel[t] = panels + (at - j) * kc
                 lds[t] = NR
+                copied = True
                 if not filled:
                     p.fill_b(p.b, k, kc, at, cols, panels + (at - j) * kc, NR)
             place[t] = <real_t *> p.locate_c(p.c, row, at) if p.locate_c != NULL else NULL
             at += NR
         if p.panels_b == NULL and not filled and p.locate_b != NULL:
             next_b = NULL
-            if end < j1:
+            if brief and not copied:
+                pass  # each tile's `near` is enough
+            elif end < j1:
                 next_b = p.locate_b(p.b, k, end)
                 i, n = kc, min_index(group_columns, j1 - end)
             elif not last:
@@ -231,7 +240,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
             if p.columns_b:
                 i, n = n, i
             look_ahead(&ahead, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR), strides)
-        if p.panels_b != NULL and next_a == NULL:
+        if p.panels_b != NULL and next_a == NULL and not streams:
             # Panels of many weights come from beyond L2: those of the next group, or of the next part.
             next_b = NULL
             if end < j1:
@@ -253,6 +262,8 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 if place[t] != NULL:
                     ahead.c = place[t] + i * p.c_stride
                     ahead.c_rows = ceil_div(n, strides)
+                    if kc <= 2 * STRIDE and p.place_b != NULL:
+                        ahead.c_rows = 0  # too late
                     if plain:
                         out = place[t] + i * p.c_stride
                         ld = p.c_stride
@@ -260,7 +271,10 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                     ahead.c = NULL
                     ahead.c_rows = 0
                 # Of a short panel in place the next rows are of no use, those of its neighbour are.
-                ahead.near = NR if lds[t] != NR and kc < 4 * STRIDE else STRIDE * lds[t]
+                ahead.near = NR if lds[t] != NR and brief else STRIDE * lds[t]
+                if streams:
+                    ahead.pace = ceil_div(n, ceil_div(wide, NR))
+                    ahead.stream = a + (i + n) * lda + t * ahead.pace * kc
                 if step == 1:
                     tile_of_rows(<int> n, cols, kc, a + i * lda, lda, panel[t], lds[t], out, ld,
                                  out != tile and not first, &ahead)

@@ -203,6 +203,13 @@ cdef inline bint lies_well(const dense_t *m, index_t size) noexcept nogil:
             and (distance < 1024 or distance % 512 != 0))
 
 
+cdef inline bint serves_few(const dense_t *b, index_t m) noexcept nogil:
+    """Whether copies of B would serve four tiles at most, and its vectors are whole cache lines."""
+    cdef index_t distance = b.row * <index_t> sizeof(real_t)
+    return m <= 4 * MR and distance % 1024 != 0 and distance % 64 == 0 and (
+        <index_t> b.data % 64 == 0)
+
+
 cdef void gemm_task(const product_t *p, bint thin, index_t task, index_t blocks, index_t a_batch,
                     index_t b_batch, index_t c_batch, index_t addend_batch,
                     real_t *scratch) noexcept nogil:
@@ -239,7 +246,7 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     cdef index_t batch = 1, a_batch = 0, b_batch = 0, c_batch = 0, addend_batch = 0, tasks, task
     cdef index_t blocks, per_thread
     cdef int threads
-    cdef bint thin
+    cdef bint thin, small
     cdef workspace_t workspace
     cdef real_t *scratch
     p.m, p.n, p.k = out.shape[r], out.shape[q], a.shape[q]
@@ -282,9 +289,10 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     else:
         if lies_well(&left, p.m * p.k):
             p.rows_a, p.ld_a, p.step_a = left.data, left.row, left.col
-        if right.col == 1 and lies_well(&right, p.k * p.n):
+        small = lies_well(&right, p.k * p.n)
+        if right.col == 1 and (small or serves_few(&right, p.m)):
             p.place_b, p.ld_b = locate_dense, right.row
-        else:
+        if right.col != 1 or not small:
             p.columns_b = right.row == 1
             p.locate_b, p.b_stride = locate_dense, right.col if p.columns_b else right.row
         if result.col == 1 and alpha == 1:

@@ -131,6 +131,8 @@ cdef extern from "micro_kernel.h" nogil:
         const real_t *c
         Py_ssize_t c_stride, c_rows
         Py_ssize_t near
+        const real_t *stream
+        Py_ssize_t pace
     void tile_of_rows(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t row,
                       const real_t *b, Py_ssize_t ldb, real_t *out, Py_ssize_t ld, bint add,
                       ahead_t *ahead)

@@ -31,7 +31,9 @@ typedef struct {
     ptrdiff_t pieces, left, run, jump;
     const real_t *c;
     ptrdiff_t c_stride, c_rows;
-    ptrdiff_t near; /* from an element of B to one that L1 should have soon */
+    ptrdiff_t near;       /* from an element of B to one that L1 should have soon */
+    const real_t *stream; /* what L1 should have for the tiles after this one, */
+    ptrdiff_t pace;       /* so many elements for each k */
 } ahead_t;
 
 /* out (mr x cols, ld apart) = or += a (mr x kc) b (kc rows, ldb apart), cols at most nv vectors.
@@ -42,7 +44,8 @@ INLINE void micro_kernel(const int by_rows, const int mr, const int nv, ptrdiff_
     vec_t sums[MR][NV], line[NV];
     const real_t *rows[MR]; /* every third: three addresses each */
     const real_t *next_c = ahead->c;
-    const ptrdiff_t near = ahead->near;
+    const real_t *stream = ahead->stream;
+    const ptrdiff_t near = ahead->near, pace = ahead->pace;
     const int last = nv - 1, whole = cols >= nv * VL;
     if (by_rows) {
         UNROLL for (int i = 0; i < (mr + 2) / 3; i++) rows[i] = opaque((void *)(a + 3 * i * row));
@@ -65,8 +68,10 @@ INLINE void micro_kernel(const int by_rows, const int mr, const int nv, ptrdiff_
         }
         const ptrdiff_t end = k + STRIDE < kc ? k + STRIDE : kc;
         for (; k < end; k++) {
+            prefetch_near(stream);
+            stream += pace;
             UNROLL for (int j = 0; j < nv; j++) {
-                prefetch_near(b + near + j * VL);
+                if (nv > 1) prefetch_near(b + near + j * VL); /* alone, a vector's splats leave no time */
                 line[j] = vload(b + j * VL);
             }
             UNROLL for (int i = 0; i < mr; i++) {
