@@ -67,6 +67,12 @@ KERNELS = {
         {"padding": 1},
         "winograd_6x6_3x3",
     ),
+    "Winograd 3x3, stride 2": (
+        (2, 17, 19, 29),
+        (18, 17, 3, 3),
+        {"padding": 1, "stride": 2},
+        "winograd_5x5_3x3_stride2",
+    ),
     "Winograd 5x5, tiles of 4": (
         (2, 33, 8, 11),
         (34, 33, 5, 5),

@@ -32,9 +32,9 @@ def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
 
 
-def convolve(x: np.ndarray, w: np.ndarray, padding: int, groups: int = 1) -> None:
-    y = ops.conv2d(x, w, padding=padding, groups=groups)
-    ops.conv2d_backward(y, x, w, padding=padding, groups=groups)
+def convolve(x: np.ndarray, w: np.ndarray, padding: int, groups: int = 1, stride: int = 1) -> None:
+    y = ops.conv2d(x, w, padding=padding, groups=groups, stride=stride)
+    ops.conv2d_backward(y, x, w, padding=padding, groups=groups, stride=stride)
 
 
 def pool(x: np.ndarray) -> None:
@@ -51,6 +51,9 @@ CALLS = {
     "implicit_gemm": lambda f: convolve(f(2, 9, 24, 24), normal(16, 9, 7, 7), 3),
     "direct": lambda f: convolve(f(4, 3, 40, 40), normal(16, 3, 3, 3), 1),
     "winograd_4x4_3x3": lambda f: convolve(f(2, 64, 28, 28), normal(64, 64, 3, 3), 1),
+    "winograd_5x5_3x3_stride2": lambda f: convolve(
+        f(2, 64, 28, 28), normal(64, 64, 3, 3), 1, stride=2
+    ),
     "winograd_2x2_5x5": lambda f: convolve(f(2, 32, 14, 14), normal(64, 32, 5, 5), 2),
     "depthwise": lambda f: convolve(f(2, 32, 28, 28), normal(32, 1, 3, 3), 1, 32),
     "pool": lambda f: pool(f(4, 32, 28, 28)),

@@ -1,4 +1,5 @@
-# Few input channels, NCHW planes, forward: vectors along the pixels of a row.
+# Few input channels, NCHW planes, forward, and the input gradient at stride 1, a convolution with few
+# outputs: vectors along the pixels of a row.
 #
 # im2col's matrix has C x R x S rows, of which each is copied for as few filters as there are. But the
 # pixels of one tap are neighbours in a window (window.pxi: rows with their padding; at a stride, split
@@ -9,10 +10,12 @@
 #
 # Weights come as [tile of filters][c][r][s][filter], an offset in the window as [c][r][s]. A tile goes
 # along the rows of a strip before the next one, so that planes of y are written in order; what the next
-# tile will write is fetched meanwhile.
+# tile will write is fetched meanwhile. With few filters a tile has several rows, or its sums would wait
+# for themselves.
 
 cdef enum:
     WINDOW_IN_L1 = 4096     # elements
+    MOST_LINES = 4          # rows of a tile
 
 
 cdef index_t direct_planes_rows(const conv_t *c) noexcept nogil:
@@ -50,61 +53,82 @@ cdef void pack_direct_tiles(const conv_t *c, real_t *out) noexcept nogil:
         filter += rows
 
 
-cdef inline void direct_plane_kernel(const int mr, const int nv, index_t terms, const real_t *x,
+cdef inline void direct_plane_kernel(const int mr, const int lines, const int nv,
+                                     const conv_t *c, const window_t *v, index_t p, index_t q,
                                      const index_t *offsets, const real_t *w, const real_t *bias,
-                                     bint relu, real_t *y, index_t ld, index_t cols,
-                                     index_t ahead) noexcept nogil:
-    """mr filters by cols <= nv VL pixels of a row; ahead: from y to what is written next."""
+                                     real_t *y, index_t cols, index_t ahead) noexcept nogil:
+    """mr filters by `lines` rows from p on by cols <= nv VL pixels from q on.
+
+    y: where p and q lie; ahead: from there to what is written next.
+    """
     cdef vec_t sums[MR][NV]
     cdef vec_t line[NV]
     cdef vec_t factor
     cdef lanes_t lanes
-    cdef index_t k
-    cdef int i, j
+    cdef const real_t *x[MOST_LINES]
+    cdef index_t k, ld = c.y.c, row = c.y.at[1]
+    cdef int i, j, h
+    for h in range(lines):
+        x[h] = v.data + v.rows[p + h] + q
     for i in range(mr):
         factor = vsplat(bias[i]) if bias != NULL else vzero()
-        for j in range(nv):
-            prefetch_near(y + i * ld + j * VL + ahead)
-            sums[i][j] = factor
-    for k in range(terms):
-        for j in range(nv):
-            line[j] = vload(x + offsets[k] + j * VL)
-        for i in range(mr):
-            factor = vsplat(w[i])
+        for h in range(lines):
             for j in range(nv):
-                sums[i][j] = sums[i][j] + factor * line[j]
+                prefetch_near(y + i * ld + h * row + j * VL + ahead)
+                sums[i * lines + h][j] = factor
+    for k in range(c.channels * c.taps):
+        for h in range(lines):
+            for j in range(nv):
+                line[j] = vload(x[h] + offsets[k] + j * VL)
+            for i in range(mr):
+                factor = vsplat(w[i])
+                for j in range(nv):
+                    sums[i * lines + h][j] = sums[i * lines + h][j] + factor * line[j]
         w += mr
-    if relu:
-        for i in range(mr):
+    if c.relu:
+        for i in range(mr * lines):
             for j in range(nv):
                 sums[i][j] = vrelu(sums[i][j])
     if cols == nv * VL:
         for i in range(mr):
-            for j in range(nv):
-                vstore(y + i * ld + j * VL, sums[i][j])
+            for h in range(lines):
+                for j in range(nv):
+                    vstore(y + i * ld + h * row + j * VL, sums[i * lines + h][j])
         return
     for j in range(nv):
         lanes = vlanes(0, cols - j * VL)
         for i in range(mr):
-            vstore_some(y + i * ld + j * VL, lanes, sums[i][j])
+            for h in range(lines):
+                vstore_some(y + i * ld + h * row + j * VL, lanes, sums[i * lines + h][j])
+
+
+cdef inline void direct_plane_lines(const int mr, const int lines, const conv_t *c, index_t p,
+                                    const window_t *v, const index_t *offsets, const real_t *w,
+                                    const real_t *bias, real_t *y, index_t ahead) noexcept nogil:
+    cdef index_t width = c.axis[2].n_out, q = 0, cols
+    y += p * c.y.at[1]
+    while q < width:
+        cols = min_index(NR, width - q)
+        if cols > VL:
+            direct_plane_kernel(mr, lines, 2, c, v, p, q, offsets, w, bias, y + q, cols, ahead)
+        else:
+            direct_plane_kernel(mr, lines, 1, c, v, p, q, offsets, w, bias, y + q, cols, ahead)
+        q += NR
 
 
 cdef inline void direct_plane_rows(const int mr, const conv_t *c, index_t rows, const window_t *v,
                                    const index_t *offsets, const real_t *w, const real_t *bias,
                                    real_t *y, index_t ahead) noexcept nogil:
     """Some rows of mr filters' planes."""
-    cdef index_t width = c.axis[2].n_out, terms = c.channels * c.taps, p, q, cols
-    for p in range(rows):
-        q = 0
-        while q < width:
-            cols = min_index(NR, width - q)
-            if cols > VL:
-                direct_plane_kernel(mr, 2, terms, v.data + v.rows[p] + q, offsets, w, bias, c.relu,
-                                    y + p * c.y.at[1] + q, c.y.c, cols, ahead)
-            else:
-                direct_plane_kernel(mr, 1, terms, v.data + v.rows[p] + q, offsets, w, bias, c.relu,
-                                    y + p * c.y.at[1] + q, c.y.c, cols, ahead)
-            q += NR
+    cdef int lines = MOST_LINES if MOST_LINES * mr <= MR else 2 if 2 * mr <= MR else 1
+    cdef index_t p = 0
+    while p + lines <= rows:
+        direct_plane_lines(mr, lines, c, p, v, offsets, w, bias, y, ahead)
+        p += lines
+    if lines > 1:
+        while p < rows:
+            direct_plane_lines(mr, 1, c, p, v, offsets, w, bias, y, ahead)
+            p += 1
 
 
 cdef void direct_plane_tile(int mr, const conv_t *c, index_t rows, const window_t *v,

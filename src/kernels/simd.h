@@ -257,7 +257,7 @@ INLINE void vtranspose(const real_t *src, ptrdiff_t src_stride, real_t *dst, ptr
 INLINE void prefetch_ahead(const void *p) { __builtin_prefetch((const char *)p + 4096, 0, 3); }
 /* To read it soon from L1. */
 INLINE void prefetch_near(const void *p) { __builtin_prefetch(p, 0, 3); }
-/* To read it later, from L2. */
+/* To read or write it later, from L2. */
 INLINE void prefetch_far(const void *p) { __builtin_prefetch(p, 0, 2); }
 /* A store in a stream of them: the line a page further on is fetched meanwhile. 1.6 MB through L2:
  * 19.6 us instead of 22.9. */

@@ -1,6 +1,6 @@
 # Winograd's minimal filtering: 3x3 convolutions with 36 multiplications for 16 outputs instead of
-# 144, or 49 for 25, or 64 for 36; 5x5 ones with 36 for 4 instead of 100, or 64 for 16. What is said
-# here of 6x6 points holds for 7x7 and 8x8.
+# 144, or 49 for 25, or 64 for 36; 5x5 ones with 36 for 4 instead of 100, or 64 for 16; 3x3 at stride 2
+# with 121 for 25 instead of 225. What is said here of 6x6 points holds for 7x7, 8x8 and 11x11.
 # (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016; points: winograd_lines.pxi.)
 #
 #   x tile 6x6  --B'xB-->  V[block][36][tile][width]    U[36][panel][C][NR]  <--G w G'--  weights
@@ -48,7 +48,9 @@ cdef enum:
 cdef struct winograd_t:
     const conv_t *c
     index_t m, r                   # outputs and taps of a tile along an axis
+    index_t step                   # inputs from an output to the next
     index_t side, points           # points along an axis, of a tile
+    index_t u_side, u_points       # of U: at stride 2 the products between share a weight
     index_t rows, across           # rows of tiles in an image; tiles in a row
     index_t group_rows             # rows of tiles in a group
     index_t width, ld              # V: channels in a block; elements from a tile to the next
@@ -73,9 +75,9 @@ cdef inline void transform_tile(const int side, const real_t *t, index_t pitch, 
     for j in range(side):
         for i in range(side):
             d[i] = vload(t + (i * pitch + j) * VL)
-        input_line(side, d, 1, e + j, side)
+        tile_input_line(side, d, 1, e + j, side)
     for i in range(side):
-        input_line(side, e + i * side, 1, o, 1)
+        tile_input_line(side, e + i * side, 1, o, 1)
         for j in range(side):
             vstore(v + (i * side + j) * v_point, o[j])
 
@@ -86,6 +88,8 @@ cdef inline void transform_input(index_t side, const real_t *t, index_t pitch, r
         transform_tile(6, t, pitch, v, v_point)
     elif side == 7:
         transform_tile(7, t, pitch, v, v_point)
+    elif side == STRIDED:
+        transform_tile(STRIDED, t, pitch, v, v_point)
     else:
         transform_tile(8, t, pitch, v, v_point)
 
@@ -107,16 +111,60 @@ cdef void winograd_input(const winograd_t *p, index_t row0, index_t row1, index_
         end = min_index(row1, (n + 1) * p.rows)
         for group in range(groups * part // parts, groups * (part + 1) // parts):
             channel = group * VL
-            planes_to_pixels(&plane, n, first * p.m + p.c.axis[1].offset,
-                             (first + end - row - 1) * p.m + p.side + p.c.axis[1].offset, channel, t)
+            planes_to_pixels(&plane, n, first * p.m * p.step + p.c.axis[1].offset,
+                             (first + end - row - 1) * p.m * p.step + p.side + p.c.axis[1].offset,
+                             channel, t)
             v = (p.v + channel // p.width * p.v_block + (row - row0) * p.across * p.ld
                  + channel % p.width)
             for i in range(end - row):
                 for j in range(p.across):
-                    transform_input(p.side, t + (i * p.pitch + j) * p.m * VL, p.pitch, v,
+                    transform_input(p.side, t + (i * p.pitch + j) * p.m * p.step * VL, p.pitch, v,
                                     p.v_point)
                     v += p.ld
         row = end
+
+
+cdef inline void point_products(const winograd_t *p, index_t tiles, index_t point, index_t u_at,
+                                index_t next_point, index_t next_u, index_t begin, index_t end,
+                                const real_t *zeros) noexcept nogil:
+    """Of one point of V, u_at being U's; next_point, next_u: those after it."""
+    cdef index_t groups = ceil_div(tiles, MR), panel, channel, kc, group, i, rows, row
+    cdef const real_t *u
+    cdef const real_t *v
+    cdef real_t *out
+    cdef ahead_t ahead
+    for panel in range(p.panels):
+        channel = begin
+        while channel < end:
+            kc = min_index(p.width, end - channel)
+            u = p.u + u_at * p.u_point + panel * p.u_panel + (channel - begin) * NR
+            v = p.v + channel // p.width * p.v_block + point * p.v_point
+            out = p.products + point * p.m_point + panel * tiles * NR
+            ahead.next, ahead.left = u + kc * NR, kc
+            if channel + kc == end:
+                ahead.next = p.u + u_at * p.u_point + (panel + 1) * p.u_panel
+                if panel + 1 == p.panels:
+                    ahead.next = p.u + next_u * p.u_point
+            row = tiles * panel // p.panels
+            ahead.run = (tiles * (panel + 1) // p.panels - row) * p.ld // NR + 1
+            ahead.jump = (v + (next_point - point) * p.v_point + row * p.ld) - (
+                ahead.next + ahead.left * NR)
+            ahead.pieces = 0
+            if p.prefetch:
+                ahead.pieces = ceil_div(ahead.left + ahead.run, groups * ceil_div(kc, STRIDE))
+            i = 0
+            for group in range(groups):
+                rows = tiles * (group + 1) // groups - i
+                chain_product(<int> rows, p.filters - panel * NR, kc, v + i * p.ld, p.ld, u,
+                              out + i * NR if channel > 0 else zeros, NR if channel > 0 else 0,
+                              out + i * NR, &ahead)
+                i += rows
+            channel += kc
+
+
+cdef inline index_t sharing(const winograd_t *p, index_t i) noexcept nogil:
+    """How many points along an axis meet U's point i there."""
+    return p.m if p.step == 2 and i + 1 == p.u_side else 1
 
 
 cdef void winograd_products(const winograd_t *p, index_t tiles, index_t begin,
@@ -125,40 +173,24 @@ cdef void winograd_products(const winograd_t *p, index_t tiles, index_t begin,
 
     The next part of U, and a part of the next point's V, are on their way into L2 meanwhile.
     """
-    cdef index_t groups = ceil_div(tiles, MR), point, panel, channel, kc, group, i, rows, row
-    cdef const real_t *u
-    cdef const real_t *v
-    cdef real_t *out
+    cdef index_t u_at, i, j, down, along, turn, point
     cdef real_t zeros[NR]
-    cdef ahead_t ahead
     zero_run(zeros, NR)
-    for point in range(p.points):
-        for panel in range(p.panels):
-            channel = begin
-            while channel < end:
-                kc = min_index(p.width, end - channel)
-                u = p.u + point * p.u_point + panel * p.u_panel + (channel - begin) * NR
-                v = p.v + channel // p.width * p.v_block + point * p.v_point
-                out = p.products + point * p.m_point + panel * tiles * NR
-                ahead.next, ahead.left = u + kc * NR, kc
-                if channel + kc == end:
-                    ahead.next = p.u + point * p.u_point + (panel + 1) * p.u_panel
-                    if panel + 1 == p.panels:
-                        ahead.next = p.u + min_index(point + 1, p.points - 1) * p.u_point
-                row = tiles * panel // p.panels
-                ahead.run = (tiles * (panel + 1) // p.panels - row) * p.ld // NR + 1
-                ahead.jump = (v + p.v_point + row * p.ld) - (ahead.next + ahead.left * NR)
-                ahead.pieces = 0
-                if p.prefetch:
-                    ahead.pieces = ceil_div(ahead.left + ahead.run, groups * ceil_div(kc, STRIDE))
-                i = 0
-                for group in range(groups):
-                    rows = tiles * (group + 1) // groups - i
-                    chain_product(<int> rows, p.filters - panel * NR, kc, v + i * p.ld, p.ld, u,
-                                  out + i * NR if channel > 0 else &zeros[0],
-                                  NR if channel > 0 else 0, out + i * NR, &ahead)
-                    i += rows
-                channel += kc
+    for u_at in range(p.u_points):
+        i, j = u_at // p.u_side, u_at % p.u_side
+        along = sharing(p, j)
+        down = sharing(p, i) * along
+        for turn in range(down):
+            point = (i + turn // along) * p.side + j + turn % along
+            if turn + 1 < down:
+                point_products(p, tiles, point, u_at,
+                               (i + (turn + 1) // along) * p.side + j + (turn + 1) % along, u_at,
+                               begin, end, zeros)
+            else:
+                turn = min_index(u_at + 1, p.u_points - 1)
+                point_products(p, tiles, point, u_at,
+                               turn // p.u_side * p.side + turn % p.u_side, turn, begin, end, zeros)
+                break
 
 
 cdef inline void inverse_tile(const int side, const int m, const real_t *products,
@@ -173,9 +205,9 @@ cdef inline void inverse_tile(const int side, const int m, const real_t *product
     for j in range(side):
         for i in range(side):
             d[i] = vload(products + (i * side + j) * m_point)
-        output_line(side, m, d, 1, e + j, side)
+        tile_output_line(side, m, d, 1, e + j, side)
     for i in range(m):
-        output_line(side, m, e + i * side, 1, o, 1)
+        tile_output_line(side, m, e + i * side, 1, o, 1)
         for j in range(m):
             v = o[j] + bias
             vstore(out + i * row + j * col, vrelu(v) if relu else v)
@@ -184,7 +216,9 @@ cdef inline void inverse_tile(const int side, const int m, const real_t *product
 cdef inline void transform_output(index_t side, index_t m, const real_t *products, index_t m_point,
                                   vec_t bias, bint relu, real_t *out, index_t row,
                                   index_t col) noexcept nogil:
-    if m == 2:
+    if side == STRIDED:
+        inverse_tile(STRIDED, 5, products, m_point, bias, relu, out, row, col)
+    elif m == 2:
         inverse_tile(6, 2, products, m_point, bias, relu, out, row, col)
     elif m == 5:
         inverse_tile(7, 5, products, m_point, bias, relu, out, row, col)
@@ -252,11 +286,14 @@ cdef void winograd_tiles(winograd_t *p, const conv_t *c, index_t m, index_t widt
     p.c = c
     p.r = c.axis[1].taps
     p.m = m
-    p.side = p.m + p.r - 1
-    p.points = p.side * p.side
+    p.step = c.axis[1].step
+    p.side = p.u_side = p.m + p.r - 1
+    if p.step == 2:
+        p.side, p.u_side = STRIDED, STRIDED_POINTS + 1
+    p.points, p.u_points = p.side * p.side, p.u_side * p.u_side
     p.rows = ceil_div(c.axis[1].n_out, p.m)
     p.across = ceil_div(c.axis[2].n_out, p.m)
-    p.pitch = (p.across - 1) * p.m + p.side
+    p.pitch = (p.across - 1) * p.m * p.step + p.side
     p.width = min_index(width, padded(c.channels))
     # Rows of a power of two would share cache sets, unless they follow one another.
     p.ld = p.width if p.width <= CHANNELS else p.width + VL
@@ -282,7 +319,7 @@ cdef inline index_t tiles_in(const winograd_t *p, index_t bytes) noexcept nogil:
 cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads) noexcept nogil:
     cdef index_t bytes_of_u
     winograd_tiles(p, c, m, CHANNELS)
-    bytes_of_u = p.points * c.channels * round_up(c.filters, NR) * sizeof(real_t)
+    bytes_of_u = p.u_points * c.channels * round_up(c.filters, NR) * sizeof(real_t)
     p.filters = min_index(c.filters, FILTERS)
     p.panels = ceil_div(p.filters, NR)
     p.u_panel = p.width * NR
@@ -308,19 +345,19 @@ cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads
 
 cdef inline index_t winograd_buffer(const winograd_t *p) noexcept nogil:
     """T, of input or output, or the weights' buffer."""
-    cdef index_t rows = min_index(p.group_rows, p.rows) * p.m + p.side
+    cdef index_t rows = min_index(p.group_rows, p.rows) * p.m * p.step + p.side
     return max_index(((rows + 1) * p.pitch + VL) * VL, taps_size(p.c))
 
 
 cdef inline index_t winograd_private(const winograd_t *p) noexcept nogil:
     """Elements of memory of one thread."""
     cdef index_t size = winograd_buffer(p) + p.points * p.m_point
-    return size + (p.points * p.u_point if p.between else p.v_size)
+    return size + (p.u_points * p.u_point if p.between else p.v_size)
 
 
 cdef inline index_t winograd_common(const winograd_t *p) noexcept nogil:
     """Of all threads."""
-    return p.v_size if p.between else p.points * p.u_point
+    return p.v_size if p.between else p.u_points * p.u_point
 
 
 cdef void some_weights(const winograd_t *p, index_t part, index_t parts, real_t *t) noexcept nogil:
@@ -363,7 +400,7 @@ cdef void some_filters(const winograd_t *plan, index_t row0, index_t row1, index
     p.filters = min_index(FILTERS, c.filters - filter)
     p.panels = ceil_div(p.filters, NR)
     p.u = memory
-    p.products = memory + p.points * p.u_point
+    p.products = memory + p.u_points * p.u_point
     t = p.products + p.points * p.m_point
     while channel < c.channels:
         count = min_index(p.width, c.channels - channel)
@@ -376,7 +413,10 @@ cdef void some_filters(const winograd_t *plan, index_t row0, index_t row1, index
 
 cdef index_t winograd_filters(const conv_t *c, index_t m) noexcept nogil:
     """Filters whose transformed weights fit."""
-    cdef index_t side = m + c.axis[1].taps - 1, each = side * side * c.channels * sizeof(real_t)
+    cdef index_t side = m + c.axis[1].taps - 1, each
+    if c.axis[1].step == 2:
+        side = STRIDED_POINTS + 1
+    each = side * side * c.channels * sizeof(real_t)
     return min_index(c.filters, max_index(1, TRANSFORMED_WEIGHTS // (each * NR)) * NR)
 
 
@@ -447,7 +487,7 @@ cdef index_t winograd_memory(const conv_t *whole, index_t m, int n_threads) noex
 
 def winograd(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, activation,
              int n_threads, index_t tile):
-    """Forward convolution, 2-D, 3x3 or 5x5 taps, stride and dilation 1, one group."""
+    """Forward convolution, 2-D, 3x3 or 5x5 taps, stride 1 (3x3: or 2), dilation 1, one group."""
     cdef conv_t c
     cdef workspace_t workspace
     set_forward(&c, x, w, y, dims)

@@ -10,6 +10,7 @@ cdef enum:
 cdef inline void transform_filters(const int side, const int r, const real_t *t, index_t tap_step,
                                    real_t *u, index_t u_point) noexcept nogil:
     """VL filters of one channel: taps tap_step apart at t, points u_point apart at u."""
+    cdef int points = STRIDED_POINTS + 1 if side == STRIDED else side
     cdef vec_t g[25]
     cdef vec_t e[5 * MOST_SIDE]
     cdef vec_t o[MOST_SIDE]
@@ -17,11 +18,11 @@ cdef inline void transform_filters(const int side, const int r, const real_t *t,
     for i in range(r * r):
         g[i] = vload(t + i * tap_step)
     for j in range(r):
-        weight_line(side, r, g + j, r, e + j, r)
-    for i in range(side):
-        weight_line(side, r, e + i * r, 1, o, 1)
-        for j in range(side):
-            vstore(u + (i * side + j) * u_point, o[j])
+        tile_weight_line(side, r, g + j, r, e + j, r)
+    for i in range(points):
+        tile_weight_line(side, r, e + i * r, 1, o, 1)
+        for j in range(points):
+            vstore(u + (i * points + j) * u_point, o[j])
 
 
 cdef void gather_taps(const conv_t *c, index_t filter, index_t count, index_t channel,
@@ -121,6 +122,8 @@ cdef void transform_weights(const conv_t *c, index_t side, index_t filter, index
                 transform_channels(8, 5, t + first, tap_step, count, out, u_point)
             elif side == 6:
                 transform_channels(6, 3, t + first, tap_step, count, out, u_point)
+            elif side == STRIDED:
+                transform_channels(STRIDED, 3, t + first, tap_step, count, out, u_point)
             elif side == 7:
                 transform_channels(7, 3, t + first, tap_step, count, out, u_point)
             else:

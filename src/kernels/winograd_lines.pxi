@@ -5,14 +5,21 @@
 #   6      0, 1, -1, 2, -2, inf              F(4x4, 3x3), F(2x2, 5x5)
 #   7      0, 1, -1, 2, -2, 1/2, -1/2        F(5x5, 3x3)
 #   8      those and inf                     F(6x6, 3x3), F(4x4, 5x5)
+#   11     0, 1, -1, 2, -2, inf; 5 products  3x3 at stride 2, 5x5 outputs
+#
+# At stride 2 the outer two taps read every other input, the middle one those between. The former are
+# a convolution of stride 1 with two taps, F(5, 2) in six points; the latter 5 inputs for 5 outputs, which
+# go through as they are and meet the same weight: 11 products for 5 outputs, and 7 numbers of U.
 #
 # Points come in pairs p, -p: what is even and what is odd in p is summed once, which also rounds
 # less than row by row. Nine points (7x7 outputs, 0.74 times the products of 4x4 at 28 and 56) come
 # to 1.5 to 9 times the allowed error with C = 64, whatever the ninth point is.
 
 cdef enum:
-    MOST_SIDE = 8
-    MOST_POINTS = 64
+    STRIDED = 11            # the side of a tile at stride 2
+    STRIDED_POINTS = 6      # of its F(5, 2)
+    MOST_SIDE = 11
+    MOST_POINTS = 121
 
 
 cdef inline void input_line(const int side, const vec_t *d, index_t step, vec_t *o,
@@ -67,6 +74,8 @@ cdef inline void output_line(const int side, const int m, const vec_t *d, index_
             o[4 * o_step] = a + sixteen * c + half4 * f
         if m > 5:
             o[5 * o_step] = b + two5 * e + half5 * g
+    elif m > 4:
+        o[4 * o_step] = a + sixteen * c
     if side != 7:
         o[(m - 1) * o_step] = o[(m - 1) * o_step] + d[(side - 1) * step]
 
@@ -78,9 +87,12 @@ cdef inline void weight_line(const int side, const int r, const vec_t *g, index_
     cdef real_t half = 0.5, quarter = 0.25, eighth = 0.125, half4 = 1.0 / 16
     cdef real_t zero = 0.25 if side == 6 else 1, one = -1.0 / 6 if side == 6 else -2.0 / 9
     cdef real_t large = 1.0 / 24 if side == 6 else 1.0 / 90, small = 32.0 / 45
-    cdef vec_t even = g[0] + g[2 * step], odd = g[step]
-    cdef vec_t even2 = g[0] + four * g[2 * step], odd2 = two * g[step]
-    cdef vec_t even3 = g[0] + quarter * g[2 * step], odd3 = half * g[step]
+    cdef vec_t even = g[0], even2 = g[0], even3 = g[0]
+    cdef vec_t odd = g[step], odd2 = two * g[step], odd3 = half * g[step]
+    if r > 2:
+        even = even + g[2 * step]
+        even2 = even2 + four * g[2 * step]
+        even3 = even3 + quarter * g[2 * step]
     if r == 5:
         even = even + g[4 * step]
         odd = odd + g[3 * step]
@@ -160,3 +172,36 @@ cdef inline void taps_line(const int side, const int r, const vec_t *p, index_t 
             o[4 * o_step] = o[4 * o_step] + half4 * f
     if side != 7:
         o[(r - 1) * o_step] = o[(r - 1) * o_step] + p[(side - 1) * step]
+
+
+# Those of any tile
+
+cdef inline void tile_input_line(const int side, const vec_t *d, index_t step, vec_t *o,
+                                 index_t o_step) noexcept nogil:
+    cdef int i
+    if side != STRIDED:
+        input_line(side, d, step, o, o_step)
+        return
+    input_line(STRIDED_POINTS, d, 2 * step, o, o_step)
+    for i in range(STRIDED - STRIDED_POINTS):
+        o[(STRIDED_POINTS + i) * o_step] = d[(2 * i + 1) * step]
+
+
+cdef inline void tile_output_line(const int side, const int m, const vec_t *d, index_t step,
+                                  vec_t *o, index_t o_step) noexcept nogil:
+    cdef int i
+    if side != STRIDED:
+        output_line(side, m, d, step, o, o_step)
+        return
+    output_line(STRIDED_POINTS, m, d, step, o, o_step)
+    for i in range(m):
+        o[i * o_step] = o[i * o_step] + d[(STRIDED_POINTS + i) * step]
+
+
+cdef inline void tile_weight_line(const int side, const int r, const vec_t *g, index_t step,
+                                  vec_t *o, index_t o_step) noexcept nogil:
+    if side != STRIDED:
+        weight_line(side, r, g, step, o, o_step)
+        return
+    weight_line(STRIDED_POINTS, 2, g, 2 * step, o, o_step)
+    o[STRIDED_POINTS * o_step] = g[step]

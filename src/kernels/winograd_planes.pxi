@@ -43,6 +43,7 @@ cdef void planes_to_pixels(const plane_t *p, index_t n, index_t y0, index_t y1, 
         out = t + ((row - y0) * p.pitch + p.left) * VL
         if count == VL and x.c == 1:
             for col in range(x0, x1):
+                prefetch_far(src + row * x.at[1] + col * x.at[2] + VL)  # of the next channels
                 vstore(out + col * VL, vload(src + row * x.at[1] + col * x.at[2]))
         elif rows:  # the last vector overlaps the one before
             col = x0
@@ -93,6 +94,7 @@ cdef void copy_pixels(const image_t *y, index_t width, index_t n, index_t y0, in
     for row in range(y0, y1):
         out = y.data + n * y.n + row * y.at[1] + channel
         for col in range(width):
+            prefetch_far(out + VL)
             vstore(out, vload(t))
             out += y.at[2]
             t += VL

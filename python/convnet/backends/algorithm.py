@@ -18,6 +18,7 @@ WINOGRAD_TILES = {
     "winograd_4x4_3x3": 4,
     "winograd_5x5_3x3": 5,
     "winograd_6x6_3x3": 6,
+    "winograd_5x5_3x3_stride2": 5,
     "winograd_2x2_5x5": 2,
     "winograd_4x4_5x5": 4,
 }
@@ -48,13 +49,15 @@ _ROW = 1 << 14
 def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
     """Few channels: im2col of them costs as much to copy as to multiply.
 
-    bench/algorithms.py, 14 to 112 wide, strides 1 and 2, 1 to 8 channels: input gradients 1.1 to 9
-    times implicit GEMM, forward 1.0 to 2.6 channels-last. NCHW with vectors along rows 1.0 to 2.3
-    forward; short rows are turned into pixels and back, which pays from 4 channels on (1.0 to 2.6;
-    0.8 from 17 to 24 wide with many filters), and for gradients from twice as many filters on, or
-    at a stride (1.0 to 14).
+    bench/algorithms.py, 14 to 112 wide, 1 to 8 channels, times implicit GEMM: channels-last forward
+    1.0 to 2.6, input gradients 1.1 to 9, at stride 2 up to 16 channels too (1.0 to 2.0, 0.9 to 3).
+    NCHW forward along rows 1.0 to 2.3; short rows are turned into pixels and back, which pays from
+    4 channels on (1.0 to 2.6; 0.8 from 17 to 24 wide with many filters). NCHW input gradients 1.4
+    to 8 at stride 1 from 17 pixels a row on, else from twice as many filters on or at a stride (1.0
+    to 14).
     """
-    if gradient == "weight" or dims.in_channels > 8 or len(dims.kernel_size) > 2:
+    most = 16 if channels_last and max(dims.stride) > 1 else 8
+    if gradient == "weight" or dims.in_channels > most or len(dims.kernel_size) > 2:
         return False
     if prod(dims.kernel_size) == 1 or max(dims.dilation) > 1:
         return False
@@ -65,7 +68,8 @@ def _is_direct(dims: ConvDims, channels_last: bool, gradient: str | None) -> boo
     width = dims.out_size[-1]
     if gradient == "input":
         strided = max(dims.stride) > 1 and width <= 32
-        return strided or dims.out_channels >= 2 * dims.in_channels
+        rows = max(dims.stride) == 1 and dims.in_size[-1] > 16
+        return rows or strided or dims.out_channels >= 2 * dims.in_channels
     if width <= 16:
         return dims.in_channels >= 4
     return width > 24 or dims.in_channels >= 6 or dims.out_channels <= 32
@@ -78,6 +82,19 @@ def _pays_winograd(dims: ConvDims) -> bool:
     """
     few, many = sorted((dims.in_channels, dims.out_channels))
     return few >= 8 and many >= 16 and min(dims.out_size) >= 4 and min(dims.in_size) >= 4
+
+
+def _pays_strided_winograd(dims: ConvDims, channels_last: bool) -> bool:
+    """3x3 at stride 2, forward: 121 products for 25 outputs instead of 225, the last tiles whole.
+
+    bench/algorithms.py --strides 2, 10 to 112 wide, where a third or more is saved: 1.0 to 4
+    times implicit GEMM from 16 x 16 channels on, channels-last from 32 x 16 on (0.8 to 1.2 with
+    16).
+    """
+    tiles = prod(-(-n // 5) for n in dims.out_size)
+    if 121 * tiles > 0.67 * 9 * prod(dims.out_size) or min(dims.in_size) < 4:
+        return False
+    return dims.in_channels >= (32 if channels_last else 16) and dims.out_channels >= 16
 
 
 def _winograd_tile(dims: ConvDims, gradient: str | None) -> int:
@@ -130,6 +147,16 @@ def conv_algorithm(
         and (tile := _winograd_tile(dims, gradient))
     ):
         return f"winograd_{tile}x{tile}_{dims.kernel_size[0]}x{dims.kernel_size[1]}"
+    if (
+        dims.kernel_size == (3, 3)
+        and gradient is None
+        and dtype == _F32
+        and dims.stride == (2, 2)
+        and dims.dilation == (1, 1)
+        and _pays_strided_winograd(dims, channels_last)
+        and get_precision() != "highest"
+    ):
+        return "winograd_5x5_3x3_stride2"
     if _is_direct(dims, channels_last, gradient):
         return "direct"
     return "implicit_gemm"

@@ -16,6 +16,7 @@ _SHORT = {
     "winograd_4x4_3x3": "wino 4x4",
     "winograd_5x5_3x3": "wino 5x5",
     "winograd_6x6_3x3": "wino 6x6",
+    "winograd_5x5_3x3_stride2": "wino 5x5",
     "winograd_2x2_5x5": "wino 2x2",
     "winograd_4x4_5x5": "wino 4x4",
 }

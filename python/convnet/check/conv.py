@@ -313,6 +313,24 @@ GEOMETRIES: list[Geometry] = [
         _geometry(f"3x3 stride 2 C{c} K{k} {h}x{w}", (3, c, h, w), k, (3, 3), stride=2, padding=1)
         for c, k, h, w in ((48, 33, 9, 12), (16, 128, 7, 33), (17, 32, 30, 5), (32, 80, 15, 15))
     ),
+    *(  # Winograd's tiles at stride 2
+        _geometry(
+            f"3x3 stride 2 C{c} K{k} {h}x{w} {p}",
+            (2, c, h, w),
+            k,
+            (3, 3),
+            quick=w == 30,
+            stride=2,
+            padding=p,
+        )
+        for c, k, h, w, p in (
+            (16, 16, 10, 9, 1),
+            (17, 33, 19, 30, 1),
+            (33, 18, 28, 20, "same"),
+            (64, 48, 11, 21, "valid"),
+            (18, 70, 27, 29, 2),
+        )
+    ),
     _geometry("5x5 stride 3", (2, 32, 11, 17), 32, (5, 5), stride=3, padding=2),
     _geometry("bottleneck 1x1", (2, 64, 14, 14), 128, (1, 1)),
     _geometry("MobileNet depthwise", (2, 32, 28, 28), 32, (3, 3), stride=1, padding=1, groups=32),

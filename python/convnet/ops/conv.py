@@ -284,8 +284,9 @@ def conv2d_algorithm(
     dtype : float32 or float64
     -> "implicit_gemm", "depthwise", "direct", or Winograd's with the outputs of a tile and the
     kernel: "winograd_4x4_3x3", "winograd_5x5_3x3", "winograd_6x6_3x3", "winograd_2x2_5x5",
-    "winograd_4x4_5x5"; the reference has only "reference". It depends on N only for a weight
-    gradient, which sums over the batch; the precision in force decides on Winograd.
+    "winograd_4x4_5x5", "winograd_5x5_3x3_stride2"; the reference has only "reference". It depends
+    on N only for a weight gradient, which sums over the batch; the precision in force decides on
+    Winograd.
     """
     if gradient not in (None, "input", "weight"):
         raise ValueError(f'gradient: expected None, "input" or "weight", got {gradient!r}')
