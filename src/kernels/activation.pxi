@@ -22,7 +22,7 @@ cdef void relu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y,
     cdef index_t i
     cdef vec_t zero = vzero()
     for i in range(n // VL):
-        vstore_ahead(y + VL * i, vmax(vload(x + VL * i), zero))
+        vstore_ahead(y + VL * i, vmax(vload_ahead(x + VL * i), zero))
 
 
 def relu(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -35,7 +35,8 @@ cdef void relu_backward_run(const real_t *dy, const real_t *y, const real_t *c, 
     cdef index_t i
     cdef vec_t zero = vzero()
     for i in range(n // VL):
-        vstore_ahead(dx + VL * i, vselect_at_most(vload(y + VL * i), zero, zero, vload(dy + VL * i)))
+        vstore_ahead(dx + VL * i, vselect_at_most(vload_ahead(y + VL * i), zero, zero,
+                                                  vload_ahead(dy + VL * i)))
 
 
 def relu_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
@@ -48,7 +49,7 @@ cdef void leaky_relu_run(const real_t *x, const real_t *b, const real_t *c, real
     cdef index_t i
     cdef vec_t v
     for i in range(n // VL):
-        v = vload(x + VL * i)
+        v = vload_ahead(x + VL * i)
         vstore_ahead(y + VL * i, vselect_less(v, vzero(), v * vsplat(p), v))
 
 
@@ -62,8 +63,9 @@ cdef void leaky_relu_backward_run(const real_t *dy, const real_t *x, const real_
     cdef index_t i
     cdef vec_t d
     for i in range(n // VL):
-        d = vload(dy + VL * i)
-        vstore_ahead(dx + VL * i, vselect_at_most(vload(x + VL * i), vzero(), d * vsplat(p), d))
+        d = vload_ahead(dy + VL * i)
+        vstore_ahead(dx + VL * i,
+                     vselect_at_most(vload_ahead(x + VL * i), vzero(), d * vsplat(p), d))
 
 
 def leaky_relu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, real_t negative_slope,
@@ -76,7 +78,7 @@ cdef void sigmoid_run(const real_t *x, const real_t *b, const real_t *c, real_t 
                       real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // WL):
-        wstore_ahead(y + WL * i, wsigmoid(wload(x + WL * i)))
+        wstore_ahead(y + WL * i, wsigmoid(wload_ahead(x + WL * i)))
 
 
 def sigmoid(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -89,8 +91,8 @@ cdef void sigmoid_backward_run(const real_t *dy, const real_t *y, const real_t *
     cdef index_t i
     cdef vec_t v
     for i in range(n // VL):
-        v = vload(y + VL * i)
-        vstore_ahead(dx + VL * i, vload(dy + VL * i) * ((vsplat(1) - v) * v))
+        v = vload_ahead(y + VL * i)
+        vstore_ahead(dx + VL * i, vload_ahead(dy + VL * i) * ((vsplat(1) - v) * v))
 
 
 def sigmoid_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
@@ -102,7 +104,7 @@ cdef void tanh_run(const real_t *x, const real_t *b, const real_t *c, real_t *y,
                    real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // WL):
-        wstore_ahead(y + WL * i, wtanh(wload(x + WL * i)))
+        wstore_ahead(y + WL * i, wtanh(wload_ahead(x + WL * i)))
 
 
 def tanh(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -115,8 +117,8 @@ cdef void tanh_backward_run(const real_t *dy, const real_t *y, const real_t *c, 
     cdef index_t i
     cdef vec_t v
     for i in range(n // VL):
-        v = vload(y + VL * i)
-        vstore_ahead(dx + VL * i, vload(dy + VL * i) * ((vsplat(1) - v) * (vsplat(1) + v)))
+        v = vload_ahead(y + VL * i)
+        vstore_ahead(dx + VL * i, vload_ahead(dy + VL * i) * ((vsplat(1) - v) * (vsplat(1) + v)))
 
 
 def tanh_backward(cnp.ndarray dy, cnp.ndarray y, cnp.ndarray dx, int n_threads):
@@ -151,7 +153,7 @@ cdef void silu_run(const real_t *x, const real_t *b, const real_t *c, real_t *y,
                    real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // WL):
-        wstore_ahead(y + WL * i, silu1(wload(x + WL * i)))
+        wstore_ahead(y + WL * i, silu1(wload_ahead(x + WL * i)))
 
 
 def silu(cnp.ndarray x, cnp.ndarray y, int n_threads):
@@ -171,7 +173,7 @@ cdef void silu_backward_run(const real_t *dy, const real_t *x, const real_t *c, 
                             index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // WL):
-        wstore_ahead(dx + WL * i, wload(dy + WL * i) * silu_slope(wload(x + WL * i)))
+        wstore_ahead(dx + WL * i, wload_ahead(dy + WL * i) * silu_slope(wload_ahead(x + WL * i)))
 
 
 def silu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, int n_threads):
@@ -229,14 +231,14 @@ cdef void gelu_exact_run(const real_t *x, const real_t *b, const real_t *c, real
                          real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // WL):
-        wstore_ahead(y + WL * i, gelu1(wload(x + WL * i)))
+        wstore_ahead(y + WL * i, gelu1(wload_ahead(x + WL * i)))
 
 
 cdef void gelu_tanh_run(const real_t *x, const real_t *b, const real_t *c, real_t *y, index_t n,
                         real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // WL):
-        wstore_ahead(y + WL * i, gelu_tanh1(wload(x + WL * i)))
+        wstore_ahead(y + WL * i, gelu_tanh1(wload_ahead(x + WL * i)))
 
 
 def gelu(cnp.ndarray x, cnp.ndarray y, bint with_tanh, int n_threads):
@@ -248,14 +250,15 @@ cdef void gelu_exact_backward_run(const real_t *dy, const real_t *x, const real_
                                   index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // WL):
-        wstore_ahead(dx + WL * i, wload(dy + WL * i) * gelu_slope(wload(x + WL * i)))
+        wstore_ahead(dx + WL * i, wload_ahead(dy + WL * i) * gelu_slope(wload_ahead(x + WL * i)))
 
 
 cdef void gelu_tanh_backward_run(const real_t *dy, const real_t *x, const real_t *c, real_t *dx,
                                  index_t n, real_t p) noexcept nogil:
     cdef index_t i
     for i in range(n // WL):
-        wstore_ahead(dx + WL * i, wload(dy + WL * i) * gelu_tanh_slope(wload(x + WL * i)))
+        wstore_ahead(dx + WL * i,
+                     wload_ahead(dy + WL * i) * gelu_tanh_slope(wload_ahead(x + WL * i)))
 
 
 def gelu_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, bint with_tanh, int n_threads):

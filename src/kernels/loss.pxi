@@ -185,12 +185,12 @@ def nll_loss_backward(cnp.ndarray log_probability, cnp.ndarray target, cnp.ndarr
 
 cdef inline wide_t wide_scale_at(const real_t *scale, index_t i, real_t p) noexcept nogil:
     """Wide vector i of the losses' scale, which is p for all where there is no array of them."""
-    return wload(scale + WL * i) if scale != NULL else wsplat(p)
+    return wload_ahead(scale + WL * i) if scale != NULL else wsplat(p)
 
 
 cdef inline vec_t scale_at(const real_t *scale, index_t i, real_t p) noexcept nogil:
     """Vector i of the losses' scale, which is p for all where there is no array of them."""
-    return vload(scale + VL * i) if scale != NULL else vsplat(p)
+    return vload_ahead(scale + VL * i) if scale != NULL else vsplat(p)
 
 
 cdef void pair_gradient(map_t f, cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale,
@@ -213,9 +213,9 @@ cdef void bce_with_logits_run(const real_t *x, const real_t *t, const real_t *c,
     cdef wide_t v, a, other, zero = wzero()
     cdef index_t i
     for i in range(n // WL):
-        v = wload(x + WL * i)
+        v = wload_ahead(x + WL * i)
         a = wabs(v)
-        other = wload(t + WL * i)
+        other = wload_ahead(t + WL * i)
         other = positive_or(v, wsplat(1) - other, other)
         other = wselect_equal(other, zero, zero, a * other)
         wstore_ahead(loss + WL * i, other + wlog1p(wexp_negative(-a)))
@@ -231,7 +231,8 @@ cdef void bce_with_logits_backward_run(const real_t *x, const real_t *t, const r
     cdef index_t i
     for i in range(n // WL):
         wstore_ahead(dx + WL * i,
-               (wsigmoid(wload(x + WL * i)) - wload(t + WL * i)) * wide_scale_at(scale, i, p))
+               (wsigmoid(wload_ahead(x + WL * i)) - wload_ahead(t + WL * i))
+               * wide_scale_at(scale, i, p))
 
 
 def bce_with_logits_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
@@ -245,8 +246,8 @@ cdef void bce_run(const real_t *x, const real_t *t, const real_t *c, real_t *los
     cdef wide_t v, w, least = wsplat(-100)
     cdef index_t i
     for i in range(n // WL):
-        v = wload(x + WL * i)
-        w = wload(t + WL * i)
+        v = wload_ahead(x + WL * i)
+        w = wload_ahead(t + WL * i)
         wstore_ahead(loss + WL * i, -(w * wmax(wlog(v), least)
                                 + (wsplat(1) - w) * wmax(wlog1p(-v), least)))
 
@@ -261,9 +262,9 @@ cdef void bce_backward_run(const real_t *x, const real_t *t, const real_t *scale
     cdef vec_t v, variance
     cdef index_t i
     for i in range(n // VL):
-        v = vload(x + VL * i)
+        v = vload_ahead(x + VL * i)
         variance = vmax((vsplat(1) - v) * v, vsplat(1e-12))
-        vstore_ahead(dx + VL * i, (v - vload(t + VL * i)) / variance * scale_at(scale, i, p))
+        vstore_ahead(dx + VL * i, (v - vload_ahead(t + VL * i)) / variance * scale_at(scale, i, p))
 
 
 def bce_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,
@@ -277,7 +278,7 @@ cdef void mse_loss_run(const real_t *x, const real_t *t, const real_t *c, real_t
     cdef vec_t d
     cdef index_t i
     for i in range(n // VL):
-        d = vload(x + VL * i) - vload(t + VL * i)
+        d = vload_ahead(x + VL * i) - vload_ahead(t + VL * i)
         vstore_ahead(loss + VL * i, d * d)
 
 
@@ -291,7 +292,7 @@ cdef void mse_loss_backward_run(const real_t *x, const real_t *t, const real_t *
     cdef vec_t d
     cdef index_t i
     for i in range(n // VL):
-        d = vload(x + VL * i) - vload(t + VL * i)
+        d = vload_ahead(x + VL * i) - vload_ahead(t + VL * i)
         vstore_ahead(dx + VL * i, (d + d) * scale_at(scale, i, p))
 
 
@@ -307,7 +308,7 @@ cdef void smooth_l1_loss_run(const real_t *x, const real_t *t, const real_t *c, 
     cdef real_t half = 0.5, below = half / beta if beta > 0 else 0
     cdef index_t i
     for i in range(n // VL):
-        d = vabs(vload(x + VL * i) - vload(t + VL * i))
+        d = vabs(vload_ahead(x + VL * i) - vload_ahead(t + VL * i))
         vstore_ahead(loss + VL * i,
                vselect(vless(d, vsplat(beta)), d * d * vsplat(below), d - vsplat(half * beta)))
 
@@ -323,10 +324,10 @@ cdef void smooth_l1_loss_backward_run(const real_t *x, const real_t *t, const re
     cdef real_t below = 1 / beta if beta > 0 else 0
     cdef index_t i
     for i in range(n // VL):
-        d = vload(x + VL * i) - vload(t + VL * i)
+        d = vload_ahead(x + VL * i) - vload_ahead(t + VL * i)
         g = vselect(vless(vabs(d), vsplat(beta)), d * vsplat(below), vcopysign(vsplat(1), d))
         g = vselect(vequal(d, vzero()), vzero(), vselect(vequal(d, d), g, d))
-        vstore_ahead(dx + VL * i, g * vload(scale + VL * i))
+        vstore_ahead(dx + VL * i, g * vload_ahead(scale + VL * i))
 
 
 def smooth_l1_loss_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scale, cnp.ndarray dx,

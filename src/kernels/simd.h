@@ -265,6 +265,13 @@ INLINE void vstore_ahead(real_t *p, vec_t v) {
     __builtin_prefetch((const char *)p + 4096, 1, 3);
     vstore(p, v);
 }
+/* A load in a stream of them. What stands between two loads of an exponential is as much as the
+ * processor looks ahead for, so that each page's first lines would be waited for: from cold memory
+ * sigmoid takes 3.8 ms instead of 4.5, relu 3.3 instead of 3.7 (25.7 MB). */
+INLINE vec_t vload_ahead(const real_t *p) {
+    prefetch_ahead(p);
+    return vload(p);
+}
 /* Every cache line of n elements: to read it soon from L2, to write it soon. */
 INLINE void prefetch_run(const real_t *p, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += 64 / (int)sizeof(real_t)) __builtin_prefetch(p + i, 0, 2);
@@ -528,6 +535,7 @@ typedef union { wide_t wide; vec_t v[2]; } halves_t;
 INLINE wide_t wide_of(vec_t low, vec_t high) { return ((halves_t){.v = {low, high}}).wide; }
 INLINE vec_t whalf(wide_t x, const int i) { return ((halves_t){x}).v[i]; }
 INLINE wide_t wload(const real_t *p) { return wide_of(vload(p), vload(p + VL)); }
+INLINE wide_t wload_ahead(const real_t *p) { return wide_of(vload_ahead(p), vload_ahead(p + VL)); }
 INLINE void wstore(real_t *p, wide_t x) {
     vstore(p, whalf(x, 0));
     vstore(p + VL, whalf(x, 1));
