@@ -69,19 +69,6 @@ cdef struct product_t:
     index_t band            # rows of a block that are in the buffer at a time, at most
 
 
-cdef inline void tile_product(int mr, index_t cols, index_t kc, const real_t *a, index_t row,
-                              index_t step, const real_t *b, index_t ldb,
-                              real_t *tile) noexcept nogil:
-    """tile (mr x cols, NR apart) = a b, A's rows (step = 1) or columns (row = 1) contiguous."""
-    cdef ahead_t nothing
-    nothing.pieces = nothing.c_rows = nothing.c_stride = nothing.near = nothing.pace = 0
-    nothing.next = nothing.c = nothing.stream = NULL
-    if step == 1:
-        tile_of_rows(mr, cols, kc, a, row, b, ldb, tile, NR, False, &nothing)
-    else:
-        tile_of_columns(mr, cols, kc, a, step, b, ldb, tile, NR, False, &nothing)
-
-
 cdef enum:
     PANELS = 1 << 20  # bytes of B's panels that a block keeps, at most: half of L2
     GROUP = 4         # panels at a time, more where they are short: runs along B's rows, and C's
