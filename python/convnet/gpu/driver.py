@@ -39,7 +39,8 @@ def _start() -> Any:
     try:
         cuda.current_context()
     except CudaSupportError as error:
-        raise missing(f"an NVIDIA driver and a GPU ({error})") from error
+        reason = " ".join(str(error).split()).rstrip(" :")  # Numba's text has several lines
+        raise missing(f"an NVIDIA driver and a GPU ({reason})") from error
     from cuda.bindings import driver
 
     _ready.bindings = driver
