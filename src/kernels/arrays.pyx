@@ -225,32 +225,30 @@ def own_memory(tuple arrays not None):
     return True
 
 
+cdef inline bint are_factors(object a, object b, int axis) noexcept:
+    """Plain matrices of one type, not empty, in order; axis 1 of a as long as that axis of b."""
+    if not plain(a) or not plain(b):
+        return False
+    cdef cnp.ndarray left = <cnp.ndarray> a, right = <cnp.ndarray> b
+    return (cnp.PyArray_NDIM(left) == 2 and cnp.PyArray_NDIM(right) == 2
+            and cnp.PyArray_TYPE(left) == cnp.PyArray_TYPE(right)
+            and cnp.PyArray_DIM(left, 1) == cnp.PyArray_DIM(right, axis)
+            and cnp.PyArray_SIZE(left) != 0 and cnp.PyArray_SIZE(right) != 0
+            and is_in_order(left) and is_in_order(right))
+
+
 def product_shape(a, b):
     """(M, N) of the product of matrices that need nothing but multiplying; None for all others."""
-    if not plain(a) or not plain(b):
+    if not are_factors(a, b, 0):
         return None
-    cdef cnp.ndarray left = <cnp.ndarray> a, right = <cnp.ndarray> b
-    if (cnp.PyArray_NDIM(left) != 2 or cnp.PyArray_NDIM(right) != 2
-            or cnp.PyArray_TYPE(left) != cnp.PyArray_TYPE(right)
-            or cnp.PyArray_DIM(left, 1) != cnp.PyArray_DIM(right, 0)
-            or cnp.PyArray_SIZE(left) == 0 or cnp.PyArray_SIZE(right) == 0
-            or not is_in_order(left) or not is_in_order(right)):
-        return None
-    return cnp.PyArray_DIM(left, 0), cnp.PyArray_DIM(right, 1)
+    return cnp.PyArray_DIM(<cnp.ndarray> a, 0), cnp.PyArray_DIM(<cnp.ndarray> b, 1)
 
 
 def linear_shape(x, w, b):
     """(M, O) of a linear layer on x (M, I), w (O, I), b (O,) or None, if nothing is left to do."""
-    cdef cnp.ndarray bias
-    if not plain(x) or not plain(w):
+    if not are_factors(x, w, 1):
         return None
-    cdef cnp.ndarray left = <cnp.ndarray> x, right = <cnp.ndarray> w
-    if (cnp.PyArray_NDIM(left) != 2 or cnp.PyArray_NDIM(right) != 2
-            or cnp.PyArray_TYPE(left) != cnp.PyArray_TYPE(right)
-            or cnp.PyArray_DIM(left, 1) != cnp.PyArray_DIM(right, 1)
-            or cnp.PyArray_SIZE(left) == 0 or cnp.PyArray_SIZE(right) == 0
-            or not is_in_order(left) or not is_in_order(right)):
-        return None
+    cdef cnp.ndarray left = <cnp.ndarray> x, right = <cnp.ndarray> w, bias
     if b is not None:
         if not plain(b):
             return None

@@ -164,14 +164,21 @@ cdef void release(void *ctx, void *memory, size_t size) noexcept:
     trim(limit)
 
 
-cdef void *allocate_zeros(void *ctx, size_t count, size_t size) noexcept:
+ctypedef void *(*allocate_t)(void *ctx, size_t size) noexcept
+
+
+cdef inline void *zeros_by(allocate_t allocates, void *ctx, size_t count, size_t size) noexcept:
     cdef void *memory
     if size != 0 and count > <size_t> -1 // size:
         return NULL
-    memory = allocate(ctx, count * size)
+    memory = allocates(ctx, count * size)
     if memory != NULL:
         memset(memory, 0, count * size)
     return memory
+
+
+cdef void *allocate_zeros(void *ctx, size_t count, size_t size) noexcept:
+    return zeros_by(allocate, ctx, count, size)
 
 
 cdef void *reallocate(void *ctx, void *memory, size_t size) noexcept:
@@ -203,13 +210,7 @@ cdef void release_aligned(void *ctx, void *memory, size_t size) noexcept:
 
 
 cdef void *allocate_aligned_zeros(void *ctx, size_t count, size_t size) noexcept:
-    cdef void *memory
-    if size != 0 and count > <size_t> -1 // size:
-        return NULL
-    memory = allocate_aligned(ctx, count * size)
-    if memory != NULL:
-        memset(memory, 0, count * size)
-    return memory
+    return zeros_by(allocate_aligned, ctx, count, size)
 
 
 cdef void *reallocate_aligned(void *ctx, void *memory, size_t size) noexcept:
