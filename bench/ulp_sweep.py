@@ -18,7 +18,7 @@ import convnet
 import numpy as np
 from convnet import ops
 
-CHUNK = 1 << 22
+CHUNK = 1 << 15  # float64 arrays of it stay in L2
 
 
 def _normal(x: np.ndarray) -> np.ndarray:
