@@ -91,3 +91,65 @@ def test_what_is_kept_is_bounded_and_tells_types_apart():
     for i in range(1000):
         arrays.look_up(kept, function, (i,))
     assert len(kept) <= 256
+
+
+def test_images_and_weights_pass_if_nothing_is_left_to_do():
+    kept, found = {}, []
+    weights = np.ones((2, 3, 2, 2), np.float32)
+
+    def function(*how):
+        found.append(how)
+        return how
+
+    for x, passes in images().values():
+        looked_up = arrays.look_up_images(kept, function, x, weights, (1, "same"))
+        plain = passes or x.size == 0  # an empty batch has a shape like any other
+        assert looked_up == ((x.shape, weights.shape, 1, "same") if plain else None)
+    assert len(found) == 2
+    x = images()["contiguous"][0]
+    assert arrays.look_up_images(kept, function, x, weights.astype(np.float64), ()) is None
+    assert arrays.look_up_images(kept, function, x, weights[..., ::2], ()) is None
+    for b, passes in ((None, True), (weights[0, :, 0, 0], False), (np.ones(3, "f4"), True)):
+        assert arrays.is_vector(b, x, 3) == passes
+    assert not arrays.is_vector(np.ones(3), x, 3)
+
+
+@pytest.mark.parametrize("name", images())
+def test_a_gradient_passes_in_the_format_of_its_image(name):
+    dy, _ = images()[name]
+    for like in ("contiguous", "channels-last"):
+        x = images()[like][0]
+        expected = name == like or (name == "empty" and like == "contiguous")
+        assert arrays.is_image_beside(dy, x, dy.shape) == expected
+        assert not arrays.is_image_beside(dy, x, (*dy.shape[:3], 6))
+        assert not arrays.is_image_beside(dy, x, dy.shape[:3])
+        assert not arrays.is_image_beside(dy, x.astype(np.float64), dy.shape)
+
+
+def test_a_chosen_kernel_is_kept_for_what_it_depends_on():
+    kept, chosen = {}, []
+
+    def choose(*how):
+        chosen.append(how)
+        return how
+
+    x, last = images()["contiguous"][0], images()["channels-last"][0]
+    dims = (1, 2)
+    same = (*dims[:1], 2)
+    calls = [
+        (dims, x, x, None, "high"),
+        (same, x, x, None, "high"),
+        (dims, last, x, None, "high"),
+        (dims, x, last, None, "high"),
+        (dims, x.astype(np.float64), x, None, "high"),
+        (dims, x, x, "input", "high"),
+        (dims, x, x, None, "highest"),
+    ]
+    for _ in range(2):
+        for call in calls:
+            how = arrays.look_up_kernel(kept, choose, *call)
+            assert how == (call[0], call[1] is last, call[2] is last, call[3], call[1].itemsize)
+    assert len(chosen) == len(calls)
+    for i in range(1000):
+        arrays.look_up_kernel(kept, choose, (i,), x, x, None, "high")
+    assert len(kept) <= 256

@@ -271,5 +271,6 @@ def is_gradient(dy, cnp.ndarray x not None, cnp.ndarray w not None):
 
 
 include "arrays_kept.pxi"
+include "arrays_images.pxi"
 include "arrays_places.pxi"
 include "arrays_views.pxi"

@@ -20,6 +20,14 @@ cdef bint by_value(tuple values, uint64_t *kinds) except -1:
     return True
 
 
+cdef int keep(dict kept, object key, object found) except -1:
+    """kept[key] = found; the oldest go."""
+    if len(kept) >= MOST_KEPT:
+        kept.pop(next(iter(kept)), None)
+    kept[key] = found
+    return 0
+
+
 def look_up(dict kept not None, function, tuple arguments not None):
     """function(*arguments), from `kept` where it was called so before; the oldest go.
 
@@ -33,7 +41,5 @@ def look_up(dict kept not None, function, tuple arguments not None):
     found = kept.get(key)
     if found is None:
         found = function(*arguments)
-        if len(kept) >= MOST_KEPT:
-            kept.pop(next(iter(kept)), None)
-        kept[key] = found
+        keep(kept, key, found)
     return found

@@ -16,6 +16,8 @@ import numpy as np
 from convnet.backends.algorithm import WINOGRAD_TILES
 from convnet.backends.algorithm import conv_algorithm as conv_algorithm
 from convnet.kernels import cpu as processor
+from convnet.kernels.arrays import look_up_kernel
+from convnet.precision import get_precision
 from convnet.shapes import ConvDims, PoolDims
 from convnet.threads import get_num_threads
 
@@ -116,24 +118,33 @@ def sum_rows(x: np.ndarray, out: np.ndarray) -> None:
 # conv
 
 
-def _kernel(table: dict[str, str], a: np.ndarray, b: np.ndarray, dims: ConvDims, grad: str | None):
-    """The kernel for arrays of the input's (a) and the output's (b) side of a convolution."""
-    channels_last = not a.flags.c_contiguous
-    algorithm = conv_algorithm(dims, channels_last, grad, a.dtype)
-    if algorithm in ("depthwise", "direct") and b.flags.c_contiguous == channels_last:
-        algorithm = "implicit_gemm"  # the direct kernels want one format
-    run = getattr(_kernels[a.itemsize], table[algorithm])
-    return partial(run, tile=WINOGRAD_TILES[algorithm]) if algorithm in WINOGRAD_TILES else run
-
-
 _FORWARD = {
     "implicit_gemm": "conv",
     "depthwise": "depthwise",
     "direct": "direct",
     **dict.fromkeys(WINOGRAD_TILES, "winograd"),
 }
-_INPUT_GRAD = {algorithm: f"{kernel}_input_grad" for algorithm, kernel in _FORWARD.items()}
-_WEIGHT_GRAD = {algorithm: f"{kernel}_weight_grad" for algorithm, kernel in _FORWARD.items()}
+_GRADIENT = {None: "", "input": "_input_grad", "weight": "_weight_grad"}
+
+# Choosing takes as long as a small convolution: what was chosen is kept.
+_chosen: dict[Any, Any] = {}
+
+
+def _choose(
+    dims: ConvDims, a_last: bool, b_last: bool, gradient: str | None, itemsize: int
+) -> tuple[str, int]:
+    """The kernel's name, and Winograd's tile or 0; _last: which arrays are channels-last."""
+    algorithm = conv_algorithm(dims, a_last, gradient, np.dtype(f"f{itemsize}"))
+    if algorithm in ("depthwise", "direct") and a_last != b_last:
+        algorithm = "implicit_gemm"  # the direct kernels want one format
+    return _FORWARD[algorithm] + _GRADIENT[gradient], WINOGRAD_TILES.get(algorithm, 0)
+
+
+def _kernel(a: np.ndarray, b: np.ndarray, dims: ConvDims, gradient: str | None) -> Any:
+    """The kernel for arrays of the input's (a) and the output's (b) side of a convolution."""
+    name, tile = look_up_kernel(_chosen, _choose, dims, a, b, gradient, get_precision())
+    run = getattr(_kernels[a.itemsize], name)
+    return partial(run, tile=tile) if tile else run
 
 
 def conv(
@@ -144,14 +155,14 @@ def conv(
     dims: ConvDims,
     activation: str | None,
 ) -> None:
-    run = _kernel(_FORWARD, x, y, dims, None)
+    run = _kernel(x, y, dims, None)
     run(x, w, b, y, dims, activation, get_num_threads())
 
 
 def conv_input_grad(
     dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, dx: np.ndarray, dims: ConvDims
 ) -> None:
-    run = _kernel(_INPUT_GRAD, dx, dy, dims, "input")
+    run = _kernel(dx, dy, dims, "input")
     run(dy, w, b, dx, dims, get_num_threads())
 
 
@@ -162,7 +173,7 @@ def conv_weight_grad(
     db: np.ndarray | None,
     dims: ConvDims,
 ) -> None:
-    run = _kernel(_WEIGHT_GRAD, x, dy, dims, "weight")
+    run = _kernel(x, dy, dims, "weight")
     run(dy, x, dw, db, dims, get_num_threads())
 
 

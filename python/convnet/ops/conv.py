@@ -16,12 +16,12 @@ groups : channels and filters fall into so many groups, and a filter sees the ch
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from convnet import backend
-from convnet.kernels.arrays import look_up
+from convnet.kernels.arrays import is_image_beside, is_vector, look_up, look_up_images
 from convnet.memory import empty_as, empty_like
 from convnet.ops._arrays import (
     as_array,
@@ -39,17 +39,45 @@ from convnet.shapes import ConvDims, Ints, Padding, conv_dims, integer, shape
 
 Gradients = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
 
-# Checking a call's shapes takes longer than a small convolution: they are kept.
-_kept: dict[Any, ConvDims] = {}
+# A checked convolution and its output's shape. Checking takes longer than a small convolution: they
+# are kept.
+Found: TypeAlias = tuple[ConvDims, tuple[int, ...]]
+_kept: dict[Any, Found] = {}
 
 
-def check_bias(b: Any, x: np.ndarray, channels: int) -> np.ndarray:
-    b = as_array(b, "b")
-    if b.dtype is not x.dtype or type(b) is not type(x):
+def _convolution(*how: Any) -> Found:
+    dims = conv_dims(*how)
+    return dims, (dims.batch, dims.out_channels, *dims.out_size)
+
+
+def checked_arguments(
+    kept: dict[Any, Any], function: Any, x: Any, w: Any, b: Any, how: tuple[Any, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, Any]:
+    """x, w and b (or None) in a memory format, and function(x.shape, w.shape, *how), kept.
+
+    function gives a tuple that ends in the output's shape.
+    """
+    x, w = as_array(x, "x"), as_array(w, "w")
+    check_same_dtype("x", x, w=w)
+    found = look_up(kept, function, (x.shape, w.shape, *how))
+    if b is not None:
+        b = as_array(b, "b")
         check_same_dtype("x", x, b=b)
-    if b.shape != (channels,):
-        check_shape(b, "b", (channels,), "for the output's channels")
-    return contiguous(b)
+        check_shape(b, "b", (found[-1][1],), "for the output's channels")
+        b = contiguous(b)
+    return dense(x), dense(w), b, found
+
+
+def checked_gradient(
+    kept: dict[Any, Any], function: Any, dy: Any, x: Any, w: Any, how: tuple[Any, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+    """dy in x's memory format, x and w; else as checked_arguments."""
+    dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
+    check_same_dtype("x", x, w=w, dy=dy)
+    found = look_up(kept, function, (x.shape, w.shape, *how))
+    check_shape(dy, "dy", found[-1], "like the output")
+    x = dense(x)
+    return in_format(dy, not x.flags.c_contiguous), x, dense(w), found
 
 
 def _conv(
@@ -64,19 +92,14 @@ def _conv(
     activation: str | None,
     out: np.ndarray | None,
 ) -> np.ndarray:
-    given = x, w, b
-    x, w = as_array(x, "x"), as_array(w, "w")
-    if w.dtype is not x.dtype or type(w) is not type(x):
-        check_same_dtype("x", x, w=w)
     if activation is not None:
         check_activation(activation)
-    how = x.shape, w.shape, stride, padding, dilation, groups, rank
-    dims: ConvDims = look_up(_kept, conv_dims, how)
-    x = x if x.flags.c_contiguous else dense(x)
-    w = w if w.flags.c_contiguous else dense(w)
-    if b is not None:
-        b = check_bias(b, x, dims.out_channels)
-    shape = dims.batch, dims.out_channels, *dims.out_size
+    given = x, w, b
+    how = stride, padding, dilation, groups, rank
+    found = look_up_images(_kept, _convolution, x, w, how)
+    if found is None or not is_vector(b, x, found[0].out_channels):
+        x, w, b, found = checked_arguments(_kept, _convolution, x, w, b, how)
+    dims, shape = found
     y = empty_as(shape, x) if out is None else check_out(out, shape, x.dtype, *given, x, w, b)
     if dims.batch:
         fused = activation if activation == FUSED else None
@@ -172,15 +195,12 @@ def _conv_backward(
     groups: int,
     needs: Sequence[bool],
 ) -> Gradients:
-    dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
-    if w.dtype is not x.dtype or dy.dtype is not x.dtype or not type(x) is type(w) is type(dy):
-        check_same_dtype("x", x, w=w, dy=dy)
-    how = x.shape, w.shape, stride, padding, dilation, groups, rank
-    dims: ConvDims = look_up(_kept, conv_dims, how)
-    check_shape(dy, "dy", (dims.batch, dims.out_channels, *dims.out_size), "like the output")
     need_dx, need_dw, need_db = check_needs(needs)
-    x, w = dense(x), dense(w)
-    dy = in_format(dy, not x.flags.c_contiguous)
+    how = stride, padding, dilation, groups, rank
+    found = look_up_images(_kept, _convolution, x, w, how)
+    if found is None or not is_image_beside(dy, x, found[1]):
+        dy, x, w, found = checked_gradient(_kept, _convolution, dy, x, w, how)
+    dims = found[0]
     dx = empty_like(x) if need_dx else None
     dw = empty_like(w) if need_dw else None
     db = empty_as((dims.out_channels,), x) if need_db else None
@@ -293,5 +313,5 @@ def conv2d_algorithm(
     x_shape = shape(x_shape, "x_shape", 2)
     w_shape = tuple([integer(n, "w_shape", 0) for n in w_shape])
     how = x_shape, w_shape, stride, padding, dilation, groups, 2
-    dims: ConvDims = look_up(_kept, conv_dims, how)
+    dims, _ = look_up(_kept, _convolution, how)
     return backend.active().conv_algorithm(dims, bool(channels_last), gradient, np.dtype(dtype))

@@ -4,26 +4,29 @@ N images, C channels in, K out; H W the image, R S the kernel, P Q the result.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from convnet import backend
-from convnet.kernels.arrays import look_up
+from convnet.kernels.arrays import is_image_beside, is_vector, look_up_images
 from convnet.memory import empty_as, empty_like
-from convnet.ops._arrays import (
-    as_array,
-    check_same_dtype,
-    check_shape,
-    dense,
-    in_format,
-    native,
-)
-from convnet.ops.conv import Gradients, check_bias
+from convnet.ops._arrays import native
+from convnet.ops.conv import Gradients, checked_arguments, checked_gradient
 from convnet.ops.gemm import check_needs
 from convnet.shapes import ConvDims, Ints, Padding, conv_transpose_dims
 
-_kept: dict[Any, ConvDims] = {}  # as conv2d's
+# The convolution whose gradient this is, the one whose db is this one's, and the result's shape.
+Found: TypeAlias = tuple[ConvDims, ConvDims, tuple[int, ...]]
+_kept: dict[Any, Found] = {}  # as conv2d's
+
+
+def _convolution(*how: Any) -> Found:
+    dims = conv_transpose_dims(*how)
+    k, size = dims.in_channels, dims.in_size
+    one, none = (1,) * len(size), (0,) * len(size)
+    pointwise = ConvDims(dims.batch, k, k, 1, size, one, size, one, none, none, one)
+    return dims, pointwise, (dims.batch, k, *size)
 
 
 def _transposed(
@@ -37,14 +40,12 @@ def _transposed(
     dilation: Ints,
     groups: int,
 ) -> np.ndarray:
-    x, w = as_array(x, "x"), as_array(w, "w")
-    check_same_dtype("x", x, w=w)
-    how = x.shape, w.shape, stride, padding, output_padding, dilation, groups, rank
-    dims: ConvDims = look_up(_kept, conv_transpose_dims, how)
-    x, w = dense(x), dense(w)
-    if b is not None:
-        b = check_bias(b, x, dims.in_channels)
-    y = empty_as((dims.batch, dims.in_channels, *dims.in_size), x)
+    how = stride, padding, output_padding, dilation, groups, rank
+    found = look_up_images(_kept, _convolution, x, w, how)
+    if found is None or not is_vector(b, x, found[0].in_channels):
+        x, w, b, found = checked_arguments(_kept, _convolution, x, w, b, how)
+    dims, _, shape = found
+    y = empty_as(shape, x)
     if dims.batch:
         backend.active(x).conv_input_grad(x, w, b, y, dims)
     return y if type(y) is np.ndarray else native(y)
@@ -62,14 +63,12 @@ def _transposed_backward(
     groups: int,
     needs: Sequence[bool],
 ) -> Gradients:
-    dy, x, w = as_array(dy, "dy"), as_array(x, "x"), as_array(w, "w")
-    check_same_dtype("x", x, w=w, dy=dy)
-    how = x.shape, w.shape, stride, padding, output_padding, dilation, groups, rank
-    dims: ConvDims = look_up(_kept, conv_transpose_dims, how)
-    check_shape(dy, "dy", (dims.batch, dims.in_channels, *dims.in_size), "like the output")
     need_dx, need_dw, need_db = check_needs(needs)
-    x, w = dense(x), dense(w)
-    dy = in_format(dy, not x.flags.c_contiguous)
+    how = stride, padding, output_padding, dilation, groups, rank
+    found = look_up_images(_kept, _convolution, x, w, how)
+    if found is None or not is_image_beside(dy, x, found[2]):
+        dy, x, w, found = checked_gradient(_kept, _convolution, dy, x, w, how)
+    dims, pointwise, _ = found
     dx = empty_like(x) if need_dx else None
     dw = empty_like(w) if need_dw else None
     db = empty_as((dims.in_channels,), x) if need_db else None
@@ -84,17 +83,10 @@ def _transposed_backward(
     if dw is not None:
         run.conv_weight_grad(x, dy, dw, None, dims)
     if db is not None:
-        run.conv_weight_grad(dy, dy, None, db, _pointwise(dims))
+        run.conv_weight_grad(dy, dy, None, db, pointwise)
+    if type(x) is np.ndarray:
+        return dx, dw, db
     return native(dx), native(dw), native(db)
-
-
-def _pointwise(dims: ConvDims) -> ConvDims:
-    """The 1x1 convolution on images like dims' input: its db sums over their pixels."""
-    one = (1,) * len(dims.in_size)
-    none = (0,) * len(dims.in_size)
-    k = dims.in_channels
-    size = dims.in_size
-    return ConvDims(dims.batch, k, k, 1, size, one, size, one, none, none, one)
 
 
 def conv_transpose2d(
