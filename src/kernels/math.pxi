@@ -57,10 +57,16 @@ cdef inline wide_t log2_low(wide_t n) noexcept nogil:
     return n * wsplat(1.90821492927058770002e-10 if DOUBLE_REAL else -2.12194440054690583e-4)
 
 
+cdef inline wide_t wexp_scaled(wide_t x, wide_t *n) noexcept nogil:
+    """exp(x) near 1, to be scaled by n, in wexp_in_range's range."""
+    n[0] = wround(x * wsplat(1.44269504088896340736))
+    return exp_reduced((x - log2_high(n[0])) - log2_low(n[0]))
+
+
 cdef inline wide_t wexp_in_range(wide_t x) noexcept nogil:
     """exp(x) for |x| below 170 (float32), 1400 (float64)."""
-    cdef wide_t n = wround(x * wsplat(1.44269504088896340736))
-    return wscale(exp_reduced((x - log2_high(n)) - log2_low(n)), n)
+    cdef wide_t n, z = wexp_scaled(x, &n)
+    return wscale(z, n)
 
 
 cdef inline wide_t exp_multiple(wide_t x, wide_t *start) noexcept nogil:
@@ -83,13 +89,6 @@ cdef inline wide_t exp_from(wide_t start, wide_t r) noexcept nogil:
     return start * ((r * r) * p + r) + start
 
 
-cdef inline wide_t wexp_scaled(wide_t x, wide_t *n) noexcept nogil:
-    """exp(x) near 1, to be scaled by n, in wexp_in_range's range; two instructions fewer."""
-    cdef wide_t start
-    n[0] = exp_multiple(x, &start)
-    return exp_from(start, (x - log2_high(n[0])) - log2_low(n[0]))
-
-
 cdef inline wide_t wexp_sum(wide_t x, wide_t low, wide_t *n) noexcept nogil:
     """exp(x + low) where low is small beside x, as wexp_scaled."""
     cdef wide_t start
@@ -110,11 +109,11 @@ cdef inline vec_t vexp(vec_t x) noexcept nogil:
 
 cdef inline wide_t wexp_negative(wide_t x) noexcept nogil:
     """exp(x) for x <= 0."""
-    cdef wide_t least = wsplat(-746 if DOUBLE_REAL else -104), n
+    cdef wide_t least = wsplat(-746 if DOUBLE_REAL else -104), n, z
     if not RECIPROCAL:
         return wexp_in_range(wmax(x, least))
-    n = wround(x * wsplat(1.44269504088896340736))
-    return wscale_unless_less(x, least, exp_reduced((x - log2_high(n)) - log2_low(n)), n)
+    z = wexp_scaled(x, &n)
+    return wscale_unless_less(x, least, z, n)
 
 
 cdef inline vec_t vexp_negative(vec_t x) noexcept nogil:
