@@ -153,3 +153,16 @@ def test_a_chosen_kernel_is_kept_for_what_it_depends_on():
     for i in range(1000):
         arrays.look_up_kernel(kept, choose, (i,), x, x, None, "high")
     assert len(kept) <= 256
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_reduced_loss_is_a_scalar_of_its_type(dtype):
+    def reduced(value, mean, count):
+        return arrays.reduced(np.array(value, np.float64), np.dtype(dtype), mean, count)
+
+    assert type(reduced(6.0, True, 4)) is dtype
+    assert reduced(6.0, True, 4) == 1.5
+    assert reduced(6.0, False, 4) == 6
+    assert np.isnan(reduced(0.0, True, 0))
+    assert reduced(0.0, False, 0) == 0
+    assert np.isinf(reduced(1e300, False, 1)) == (dtype is np.float32)

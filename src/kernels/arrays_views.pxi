@@ -21,7 +21,14 @@ cdef extern from *:
         Py_INCREF(dtype); /* is taken over */
         return PyArray_NewFromDescr(&PyArray_Type, dtype, 0, NULL, NULL, NULL, 0, NULL);
     }
+    /* NumPy's scalar of float32 or float64. */
+    static PyObject *convnet_number(double value, PyArray_Descr *dtype) {
+        float single = (float)value;
+        void *data = dtype->type_num == NPY_FLOAT ? (void *)&single : (void *)&value;
+        return PyArray_Scalar(data, dtype, NULL);
+    }
     """
+    object convnet_number(double value, cnp.PyArray_Descr *dtype)
     object convnet_view(cnp.ndarray a, int ndim, cnp.npy_intp *shape)
     object convnet_scalar(cnp.PyArray_Descr *dtype)
 
@@ -75,14 +82,15 @@ def scalar_array(double value, cnp.dtype dtype not None):
     return a
 
 
-def scalar(double value, cnp.dtype dtype not None):
-    """A number as NumPy's scalar of float32 or float64; what is too large for it is inf."""
-    return scalar_array(value, dtype)[()]
+def reduced(cnp.ndarray total not None, cnp.dtype dtype not None, bint mean, Py_ssize_t count):
+    """The number in total (0-d, float64), divided by count for a mean, as NumPy's scalar of dtype.
 
-
-def value_of(cnp.ndarray a not None):
-    """The number in a 0-d array of float64."""
-    return (<double *> cnp.PyArray_DATA(a))[0]
+    NaN for the mean of none; what is too large is inf.
+    """
+    cdef double value = (<double *> cnp.PyArray_DATA(total))[0]
+    if mean:
+        value = value / count if count else NAN
+    return convnet_number(value, <cnp.PyArray_Descr *> dtype)
 
 
 ctypedef fused real_t:

@@ -34,7 +34,7 @@ from convnet.ops._arrays import (
     native,
 )
 from convnet.ops._fused import FUSED, activate, check_activation
-from convnet.ops.gemm import check_needs
+from convnet.ops.gemm import ALL, check_needs
 from convnet.shapes import ConvDims, Ints, Padding, conv_dims, integer, shape
 
 Gradients = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
@@ -228,7 +228,7 @@ def conv2d_backward(
     padding: Padding = 0,
     dilation: Ints = 1,
     groups: int = 1,
-    needs: Sequence[bool] = (True, True, True),
+    needs: Sequence[bool] = ALL,
 ) -> Gradients:
     """The gradients of conv2d (without an activation): (dx, dw, db), None where not needed.
 
@@ -255,7 +255,7 @@ def conv1d_backward(
     padding: Padding = 0,
     dilation: Ints = 1,
     groups: int = 1,
-    needs: Sequence[bool] = (True, True, True),
+    needs: Sequence[bool] = ALL,
 ) -> Gradients:
     """The gradients of conv1d: (dx, dw, db), None where not needed; arguments as conv2d_backward's.
 
@@ -274,7 +274,7 @@ def conv3d_backward(
     padding: Padding = 0,
     dilation: Ints = 1,
     groups: int = 1,
-    needs: Sequence[bool] = (True, True, True),
+    needs: Sequence[bool] = ALL,
 ) -> Gradients:
     """The gradients of conv3d: (dx, dw, db), None where not needed; arguments as conv2d_backward's.
 

@@ -13,7 +13,7 @@ from convnet.kernels.arrays import is_image_beside, is_vector, look_up_images
 from convnet.memory import empty_as, empty_like
 from convnet.ops._arrays import native
 from convnet.ops.conv import Gradients, checked_arguments, checked_gradient
-from convnet.ops.gemm import check_needs
+from convnet.ops.gemm import ALL, check_needs
 from convnet.shapes import ConvDims, Ints, Padding, conv_transpose_dims
 
 # The convolution whose gradient this is, the one whose db is this one's, and the result's shape.
@@ -128,7 +128,7 @@ def conv_transpose2d_backward(
     output_padding: Ints = 0,
     dilation: Ints = 1,
     groups: int = 1,
-    needs: Sequence[bool] = (True, True, True),
+    needs: Sequence[bool] = ALL,
 ) -> Gradients:
     """The gradients of conv_transpose2d: (dx, dw, db), None where not needed.
 
@@ -173,7 +173,7 @@ def conv_transpose1d_backward(
     output_padding: Ints = 0,
     dilation: Ints = 1,
     groups: int = 1,
-    needs: Sequence[bool] = (True, True, True),
+    needs: Sequence[bool] = ALL,
 ) -> Gradients:
     """The gradients of conv_transpose1d: (dx, dw, db); see conv_transpose2d_backward.
 
@@ -214,7 +214,7 @@ def conv_transpose3d_backward(
     output_padding: Ints = 0,
     dilation: Ints = 1,
     groups: int = 1,
-    needs: Sequence[bool] = (True, True, True),
+    needs: Sequence[bool] = ALL,
 ) -> Gradients:
     """The gradients of conv_transpose3d: (dx, dw, db); see conv_transpose2d_backward.
 

@@ -243,8 +243,13 @@ def _check_linear(x: np.ndarray, w: np.ndarray) -> None:
         )
 
 
+ALL = (True, True, True)
+
+
 def check_needs(needs: Sequence[bool]) -> tuple[bool, bool, bool]:
     """The three flags of a backward function: which of dx, dw and db are wanted."""
+    if needs is ALL:
+        return ALL
     sequence = type(needs) is tuple or (isinstance(needs, Sequence) and not isinstance(needs, str))
     if not sequence or len(needs) != 3:
         raise ValueError(f"needs: expected three flags for dx, dw and db, got {needs!r}")
@@ -252,7 +257,7 @@ def check_needs(needs: Sequence[bool]) -> tuple[bool, bool, bool]:
 
 
 def linear_backward(
-    dy: Any, x: Any, w: Any, needs: Sequence[bool] = (True, True, True)
+    dy: Any, x: Any, w: Any, needs: Sequence[bool] = ALL
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """The gradients of linear (without an activation): (dx, dw, db), None where not needed.
 

@@ -18,11 +18,10 @@ from convnet.kernels.arrays import (
     count_classes,
     count_within,
     matrix,
+    reduced,
     result,
     rows,
-    scalar,
     scalar_array,
-    value_of,
 )
 from convnet.memory import empty, empty_as, empty_like
 from convnet.ops._arrays import (
@@ -53,10 +52,7 @@ def _reduce(loss: np.ndarray, reduction: str, count: int) -> Any:
     total = scalar_array(0.0, _F64)
     if loss.size:
         backend.active(loss).sum_all(loss, total)
-    value = value_of(total)
-    if reduction == "mean":
-        value = value / count if count else math.nan
-    return scalar(value, loss.dtype)
+    return reduced(total, loss.dtype, reduction == "mean", count)
 
 
 def _reduce_on_device(loss: Any, reduction: str, count: Any) -> Any:
@@ -189,9 +185,8 @@ def _class_arguments(
 ) -> tuple[np.ndarray, int, np.ndarray, int]:
     """x, its class axis, the target as int64, how many elements count."""
     count = count_classes(x, target, ignore_index)
-    if count < 0:
+    if count < 0 or reduction not in _REDUCTIONS:
         return _checked_class_arguments(x, name, target, reduction, ignore_index)
-    _check_reduction(reduction)
     return x, 1 if x.ndim > 1 else 0, target, count
 
 
@@ -287,16 +282,8 @@ def nll_loss_backward(
 # Element-wise losses --------------------------------------------------------------------------
 
 
-def _pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, target and memory for a result like x, in one memory order."""
-    y = result(None, x, target)
-    if y is None:
-        return _checked_pair(x, target, reduction)
-    _check_reduction(reduction)
-    return x, target, y
-
-
 def _checked_pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, target and memory for a result like x, in one memory order."""
     x, target = as_array(x, "x"), as_array(target, "target")
     _check_reduction(reduction)
     check_same_dtype("x", x, target=target)
@@ -306,7 +293,9 @@ def _checked_pair(x: Any, target: Any, reduction: Any) -> tuple[np.ndarray, np.n
 
 
 def _pair_loss(function: str, x: Any, target: Any, reduction: Any, *parameters: float) -> Any:
-    x, target, loss = _pair(x, target, reduction)
+    loss = result(None, x, target)
+    if loss is None or reduction not in _REDUCTIONS:
+        x, target, loss = _checked_pair(x, target, reduction)
     size = x.size
     if size:
         getattr(backend.active(x), function)(x, target, loss, *parameters)
@@ -314,7 +303,9 @@ def _pair_loss(function: str, x: Any, target: Any, reduction: Any, *parameters: 
 
 
 def _pair_loss_backward(function: str, x: Any, target: Any, reduction: Any, dy: Any) -> np.ndarray:
-    x, target, dx = _pair(x, target, reduction)
+    dx = result(None, x, target)
+    if dx is None or reduction not in _REDUCTIONS:
+        x, target, dx = _checked_pair(x, target, reduction)
     size = x.size
     scale = _scale(dy, reduction, size, x.shape, x)
     if size:
@@ -390,7 +381,9 @@ def smooth_l1_loss_backward(
 ) -> np.ndarray:
     """dx = dloss * (x - target) / beta, between -dloss and dloss; see bce_with_logits_backward."""
     beta = _beta(beta)
-    x, target, dx = _pair(x, target, reduction)
+    dx = result(None, x, target)
+    if dx is None or reduction not in _REDUCTIONS:
+        x, target, dx = _checked_pair(x, target, reduction)
     size = x.size
     scale = _scale(dy, reduction, size, x.shape, x)
     if size:

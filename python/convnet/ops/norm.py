@@ -34,7 +34,7 @@ from convnet.ops._arrays import (
     overlap,
     same_format,
 )
-from convnet.ops.gemm import check_needs
+from convnet.ops.gemm import ALL, check_needs
 
 _LAYOUT = "(N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W)"
 _WORD = 2**64
@@ -92,11 +92,6 @@ def _running(a: Any, name: str, x: np.ndarray) -> np.ndarray:
     return a
 
 
-def _channels(x: np.ndarray) -> np.ndarray:
-    """Memory for a value of each channel."""
-    return empty_as((x.shape[1],), x)
-
-
 def _check_apart(written: dict[str, Any], read: dict[str, Any]) -> None:
     """ValueError for a running statistic that overlaps the other one or an input."""
     for name, a in written.items():
@@ -117,7 +112,8 @@ def batch_norm_stats(x: Any) -> tuple[np.ndarray, np.ndarray]:
         x = _input(x)
     if x.size == 0:
         raise ValueError(f"x: expected at least one value per channel, got shape {x.shape}")
-    mean, var = _channels(x), _channels(x)
+    mean = empty_as((x.shape[1],), x)
+    var = empty_like(mean)
     backend.active(x).batch_norm_stats(x, mean, var)
     return native(mean), native(var)
 
@@ -201,12 +197,13 @@ def _train(
             {"running_mean": running_mean, "running_var": running_var},
             {"x": given, "weight": weight, "bias": bias},
         )
-    count = x.size // x.shape[1]
+    channels = x.shape[1]
+    count = x.size // channels
     if count == 1:
         raise ValueError(
             f"x: expected more than one value per channel when training, got shape {x.shape}"
         )
-    y, mean = empty_like(x), _channels(x)
+    y, mean = empty_like(x), empty_as((channels,), x)
     var = empty_like(mean)
     if count == 0:
         mean.fill(0)
@@ -239,7 +236,7 @@ def batch_norm_backward(
     weight: Any = None,
     training: bool = False,
     eps: float = 1e-5,
-    needs: Sequence[bool] = (True, True, True),
+    needs: Sequence[bool] = ALL,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """The gradients of batch_norm: (dx, dweight, dbias), None where not needed.
 
@@ -262,8 +259,8 @@ def batch_norm_backward(
     eps = _eps(eps)
     need_dx, need_dweight, need_dbias = check_needs(needs)
     dx = empty_like(x) if need_dx else None
-    dweight = _channels(x) if need_dweight else None
-    dbias = _channels(x) if need_dbias else None
+    dweight = empty_like(mean) if need_dweight else None
+    dbias = empty_like(mean) if need_dbias else None
     if x.size == 0:
         for gradient in (dweight, dbias):
             if gradient is not None:
