@@ -166,3 +166,23 @@ def test_a_reduced_loss_is_a_scalar_of_its_type(dtype):
     assert np.isnan(reduced(0.0, True, 0))
     assert reduced(0.0, False, 0) == 0
     assert np.isinf(reduced(1e300, False, 1)) == (dtype is np.float32)
+
+
+def test_statistics_are_trained_in_place_only_in_memory_of_their_own():
+    x, last = images()["contiguous"][0], images()["channels-last"][0]
+    both = np.ones(6, np.float32)
+    read_only = np.ones(3, np.float32)
+    read_only.flags.writeable = False
+    mean, var, w = (np.ones(3, np.float32) for _ in range(3))
+    assert arrays.are_trainable(last.copy("K"), mean, var, w, w.copy())
+    assert arrays.are_trainable(x.copy(), None, None, None, None)
+    for others in (
+        (mean, mean, None, None),
+        (mean, var, var, None),
+        (both[:3], var, None, None),
+        (read_only, var, None, None),
+        (mean, read_only, None, None),
+        (mean, var.astype(np.float64), None, None),
+    ):
+        assert not arrays.are_trainable(x.copy(), *others)
+    assert arrays.are_trainable(x.copy(), mean, var, read_only, None)

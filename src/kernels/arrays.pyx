@@ -205,20 +205,26 @@ cdef inline bint writeable(object a) noexcept:
     return cnp.PyArray_CheckExact(a) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray> a)
 
 
-def are_writeable(a, b=None):
-    """Whether these are ndarrays (or None) that may be written."""
-    return (a is None or writeable(a)) and (b is None or writeable(b))
+def is_writeable(a):
+    """Whether this is an ndarray that may be written."""
+    return writeable(a)
 
 
-def own_memory(tuple arrays not None):
-    """Whether these are different ndarrays (or None), each the owner of its memory."""
+def are_trainable(x, running_mean, running_var, weight, bias):
+    """Whether have_channels(x, ...), the running statistics can be written, and none shares memory.
+
+    Different arrays that own their memory share none.
+    """
+    cdef tuple arrays = (running_mean, running_var, x, weight, bias)
     cdef Py_ssize_t i, j
-    for i in range(len(arrays)):
+    if not have_channels(x, running_mean, running_var, weight, bias):
+        return False
+    for i in range(5):
         if arrays[i] is None:
             continue
-        if not cnp.PyArray_CheckExact(arrays[i]):
-            return False
         if not cnp.PyArray_CHKFLAGS(<cnp.ndarray> arrays[i], cnp.NPY_ARRAY_OWNDATA):
+            return False
+        if i < 2 and not writeable(arrays[i]):
             return False
         for j in range(i):
             if arrays[i] is arrays[j]:

@@ -33,29 +33,35 @@ cdef extern from *:
     object convnet_scalar(cnp.PyArray_Descr *dtype)
 
 
+cdef inline int place_of(int i, int ndim, bint turned) noexcept:
+    """How many axes lie outside axis i in memory; turned: channels-last, axis 1 is the innermost."""
+    if not turned:
+        return i
+    return ndim - 1 if i == 1 else max(i - 1, 0)
+
+
 def rows(a, int axis):
     """A dense array as (outer, n, inner), C-contiguous, in memory order; n is `axis`, from 0."""
     cdef cnp.npy_intp[3] shape
-    cdef int ndim = a.ndim, place, i
-    cdef bint turned
-    if cnp.PyArray_CheckExact(a):
+    cdef cnp.npy_intp size
+    cdef bint here = cnp.PyArray_CheckExact(a), turned
+    cdef int ndim, i
+    if here:
+        ndim = cnp.PyArray_NDIM(<cnp.ndarray> a)
         turned = not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> a)
     else:
+        ndim = a.ndim
         turned = not a.flags.c_contiguous
-    sizes = a.shape
-    shape[0] = shape[2] = 1
-    shape[1] = sizes[axis]
-    place = axis
-    if turned:  # channels-last: axis 1 comes last
-        place = ndim - 1 if axis == 1 else max(axis - 1, 0)
+    shape[0] = shape[1] = shape[2] = 1
     for i in range(ndim):
+        size = cnp.PyArray_DIM(<cnp.ndarray> a, i) if here else a.shape[i]
         if i == axis:
-            continue
-        if (i if not turned else ndim - 1 if i == 1 else max(i - 1, 0)) < place:
-            shape[0] *= sizes[i]
+            shape[1] = size
+        elif place_of(i, ndim, turned) < place_of(axis, ndim, turned):
+            shape[0] *= size
         else:
-            shape[2] *= sizes[i]
-    if cnp.PyArray_CheckExact(a):
+            shape[2] *= size
+    if here:
         return convnet_view(<cnp.ndarray> a, 3, shape)
     if turned:
         a = a.transpose(0, *range(2, ndim), 1)

@@ -14,7 +14,15 @@ from convnet.memory import empty
 from convnet.ops._arrays import as_array, check_shape, contiguous, dense, native
 from convnet.shapes import ConvDims, Ints, Padding, im2col_dims, shape
 
-_kept: dict[Any, ConvDims] = {}  # as conv2d's
+_kept: dict[Any, tuple[ConvDims, tuple[int, ...], tuple[int, ...]]] = {}  # as conv2d's
+
+
+def _windows(*how: Any) -> tuple[ConvDims, tuple[int, ...], tuple[int, ...]]:
+    """The windows, the shape of x and that of cols."""
+    dims = im2col_dims(*how)
+    (r, s), (p, q) = dims.kernel_size, dims.out_size
+    cols_shape = dims.batch, dims.in_channels * r * s, p * q
+    return dims, (dims.batch, dims.in_channels, *dims.in_size), cols_shape
 
 
 def im2col(
@@ -31,11 +39,12 @@ def im2col(
     Puri, Simard, "High performance convolutional neural networks for document processing", 2006.)
     """
     x = as_array(x, "x")
-    dims = look_up(_kept, im2col_dims, (x.shape, kernel_size, stride, padding, dilation))
-    cols = empty(_cols_shape(dims), x.dtype, False, x)
+    how = x.shape, kernel_size, stride, padding, dilation
+    dims, _, cols_shape = look_up(_kept, _windows, how)
+    cols = empty(cols_shape, x.dtype, False, x)
     if cols.size:
         backend.active(x).im2col(dense(x), cols, dims)
-    return native(cols)
+    return cols if type(cols) is np.ndarray else native(cols)
 
 
 def col2im(
@@ -56,14 +65,11 @@ def col2im(
     cols = as_array(cols, "cols")
     if not is_shape(x_shape, 4):
         x_shape = shape(x_shape, "x_shape", 2)
-    dims = look_up(_kept, im2col_dims, (x_shape, kernel_size, stride, padding, dilation))
-    check_shape(cols, "cols", _cols_shape(dims), "(N, C*R*S, P*Q)")
-    x = empty((dims.batch, dims.in_channels, *dims.in_size), cols.dtype, False, cols)
+    how = x_shape, kernel_size, stride, padding, dilation
+    dims, x_shape, cols_shape = look_up(_kept, _windows, how)
+    if cols.shape != cols_shape:
+        check_shape(cols, "cols", cols_shape, "(N, C*R*S, P*Q)")
+    x = empty(x_shape, cols.dtype, False, cols)
     if x.size:
         backend.active(x).col2im(contiguous(cols), x, dims)
-    return native(x)
-
-
-def _cols_shape(dims: Any) -> tuple[int, int, int]:
-    (r, s), (p, q) = dims.kernel_size, dims.out_size
-    return dims.batch, dims.in_channels * r * s, p * q
+    return x if type(x) is np.ndarray else native(x)

@@ -15,11 +15,10 @@ from convnet.gpu import foreign
 from convnet.gpu.array import DeviceArray
 from convnet.kernels.arrays import (
     are_alike,
-    are_writeable,
+    are_trainable,
     blend,
     have_channels,
     is_mask_of,
-    own_memory,
     result,
 )
 from convnet.memory import empty_as, empty_like
@@ -140,9 +139,9 @@ def batch_norm(
     ValueError for one value per channel in training, for missing running statistics otherwise.
     Ioffe, Szegedy 2015.
     """
-    return batch_norm_and_stats(
-        x, running_mean, running_var, weight, bias, training, momentum, eps
-    )[0]
+    if training:
+        return _train(x, running_mean, running_var, weight, bias, momentum, eps)[0]
+    return batch_norm_and_stats(x, running_mean, running_var, weight, bias, False, momentum, eps)[0]
 
 
 def batch_norm_and_stats(
@@ -181,12 +180,11 @@ def _train(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """batch_norm_and_stats in training."""
     given = x
-    eps, momentum = _eps(eps), _number(momentum, "momentum")
-    if not (
-        have_channels(x, running_mean, running_var, weight, bias)
-        and are_writeable(running_mean, running_var)
-        and own_memory((running_mean, running_var, x, weight, bias))
-    ):
+    if type(eps) is not float or not eps >= 0:
+        eps = _eps(eps)
+    if type(momentum) is not float:
+        momentum = _number(momentum, "momentum")
+    if not are_trainable(x, running_mean, running_var, weight, bias):
         x = _input(x)
         weight, bias = _channel_array(weight, "weight", x), _channel_array(bias, "bias", x)
         if running_mean is not None:
@@ -210,22 +208,21 @@ def _train(
         var.fill(1)
         return native(y), native(mean), native(var)
     backend.active(x).batch_norm_training(x, weight, bias, mean, var, y, eps)
+    here = type(y) is np.ndarray
+    update = blend if here else _blend_on_device
     if running_mean is not None:
-        _update(running_mean, mean, 1 - momentum, momentum)
+        update(running_mean, mean, 1 - momentum, momentum)
     if running_var is not None:
-        _update(running_var, var, 1 - momentum, momentum * count / (count - 1))
-    if type(y) is np.ndarray:
+        update(running_var, var, 1 - momentum, momentum * count / (count - 1))
+    if here:
         return y, mean, var
     return native(y), native(mean), native(var)
 
 
-def _update(running: Any, latest: Any, keep: float, rate: float) -> None:
+def _blend_on_device(running: Any, latest: Any, keep: float, rate: float) -> None:
     """running = keep running + rate latest, in place."""
-    if type(running) is np.ndarray:
-        blend(running, latest, keep, rate)
-    else:
-        running *= keep
-        running += rate * latest
+    running *= keep
+    running += rate * latest
 
 
 def batch_norm_backward(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.kernels.arrays import are_alike, are_writeable
+from convnet.kernels.arrays import are_alike, is_writeable
 from convnet.nn.conversion import ARRAYS
 from convnet.nn.state import array_of
 from convnet.nn.tensor import FLOATS, Tensor
@@ -81,7 +81,7 @@ class Optimizer:
                     continue
                 data, grad = p._data, p._grad._data
                 kept = data
-                if not are_alike(data, grad) or not are_writeable(data):
+                if not are_alike(data, grad) or not is_writeable(data):
                     _check_gradient(data, grad)
                     kept = writable(data)
                     grad = same_format(dense(grad), kept)
