@@ -142,6 +142,14 @@ cdef extern from "micro_kernel.h" nogil:
                          const real_t *b, Py_ssize_t ldb, real_t *out, Py_ssize_t ld, bint add,
                          ahead_t *ahead)
 
+cdef extern from "winograd_product.h" nogil:
+    void chain_product(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t lda,
+                       const real_t *b, const real_t *before, Py_ssize_t ld_before, real_t *out,
+                       ahead_t *ahead)
+    void part_product(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t lda,
+                      const real_t *b, Py_ssize_t ldb, const real_t *before, Py_ssize_t ld_before,
+                      real_t *out, Py_ssize_t ld, ahead_t *ahead)
+
 include "common.pxi"
 include "engine.pxi"
 include "gemm.pxi"
@@ -159,7 +167,6 @@ include "depthwise.pxi"
 include "winograd_lines.pxi"
 include "winograd_planes.pxi"
 include "winograd_filters.pxi"
-include "winograd_product.pxi"
 include "depthwise_weight_planes.pxi"
 include "depthwise_weight_pixels.pxi"
 include "depthwise_weight.pxi"

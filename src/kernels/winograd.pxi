@@ -17,19 +17,18 @@
 #   weights first    U of all filters once a call, then each thread takes groups of tiles of its own.
 #                    Point by point: what a point needs of V, U and M lies in L2, so that each of them
 #                    comes from memory once a group.
-#   weights between  V of few tiles, shared; each thread takes blocks of FILTERS filters and forms
-#                    their U in its cache, CHANNELS channels at a time, just before it is used: U as a
-#                    whole would be written to memory and read back (C512 K512: 38 MB, for weights of 9;
-#                    7x7 batch 8: 5.0 ms instead of 9.0).
+#   weights between  V of few tiles, shared; each thread takes blocks of FILTERS filters, transposes
+#                    the taps of some channels, and forms one row of points of their U after the other
+#                    in its cache, each just before it is used: U as a whole would be written to memory
+#                    and read back (C512 K512: 38 MB, for weights of 9; 7x7 batch 8: 5.0 ms instead of
+#                    9.0), and all its points at once are more than L2 holds beside V and M.
 #
-# An element's sum is one chain over the channels in both (winograd_product.pxi). While a tile is
+# An element's sum is one chain over the channels in both (winograd_product.h). While a tile is
 # multiplied, U's next part and the next point's V are prefetched into L2, a little for every 16
 # channels: C512 at 28x28 71 -> 55 ms, together with weights first there.
-#
-# Tried: V of all channels in rows of 1 KB: as good as blocks of 64 channels where U streams by.
 
 cdef enum:
-    WIDTH = 256             # channels summed in one go: a panel of U stays in L1
+    WIDTH = 128             # channels summed in one go: a panel of U stays in L1, beside V's next tile
     MOST_FILTERS = 256      # in M
     # V and M of a group of tiles, in bytes, by U's size
     SMALL_WEIGHTS = 5 << 18
@@ -41,8 +40,9 @@ cdef enum:
     LARGE_WEIGHTS = 10 << 20
     MOST_GROUPS = 2
     TILES_BETWEEN = 6000000  # bytes of V and M
-    CHANNELS = 64            # the part of U that stays in L2
     FILTERS = 64
+    TAPS = 600000            # bytes of their taps at a time
+    WEIGHT_CHANNELS = 32     # channels whose taps stay in L1
     TRANSFORMED_WEIGHTS = 64 << 20  # bytes of U at a time otherwise
 
 cdef struct winograd_t:
@@ -58,6 +58,7 @@ cdef struct winograd_t:
     index_t pitch                  # T: vectors from a row to the next
     index_t filters, panels        # of U and M
     index_t u_point, u_panel, m_point
+    index_t u_row, u_channels      # between: the row of points that is in memory, of so many channels
     bint between
     bint prefetch                  # U is not in L2 anyway
     real_t *u
@@ -128,33 +129,43 @@ cdef inline void point_products(const winograd_t *p, index_t tiles, index_t poin
                                 index_t next_point, index_t next_u, index_t begin, index_t end,
                                 const real_t *zeros) noexcept nogil:
     """Of one point of V, u_at being U's; next_point, next_u: those after it."""
-    cdef index_t groups = ceil_div(tiles, MR), panel, channel, kc, group, i, rows, row
+    cdef index_t groups = ceil_div(tiles, MR), panel, channel, kc, steps, group, i, rows, row
     cdef const real_t *u
     cdef const real_t *v
+    cdef const real_t *next_v
     cdef real_t *out
     cdef ahead_t ahead
     for panel in range(p.panels):
         channel = begin
         while channel < end:
             kc = min_index(p.width, end - channel)
-            u = p.u + u_at * p.u_point + panel * p.u_panel + (channel - begin) * NR
+            u = (p.u + (u_at - p.u_row * p.u_side) * p.u_point + panel * p.u_panel
+                 + (channel - begin) * NR)
             v = p.v + channel // p.width * p.v_block + point * p.v_point
             out = p.products + point * p.m_point + panel * tiles * NR
-            ahead.next, ahead.left = u + kc * NR, kc
-            if channel + kc == end:
-                ahead.next = p.u + u_at * p.u_point + (panel + 1) * p.u_panel
-                if panel + 1 == p.panels:
-                    ahead.next = p.u + next_u * p.u_point
+            steps = ceil_div(kc, STRIDE)
             row = tiles * panel // p.panels
             ahead.run = (tiles * (panel + 1) // p.panels - row) * p.ld // NR + 1
-            ahead.jump = (v + (next_point - point) * p.v_point + row * p.ld) - (
-                ahead.next + ahead.left * NR)
+            next_v = v + (next_point - point) * p.v_point + row * p.ld
+            if p.between:
+                ahead.next, ahead.left, ahead.jump = next_v, ahead.run, 0
+            else:
+                ahead.next, ahead.left = u + kc * NR, kc
+                if channel + kc == end:
+                    ahead.next = p.u + u_at * p.u_point + (panel + 1) * p.u_panel
+                    if panel + 1 == p.panels:
+                        ahead.next = p.u + next_u * p.u_point
+                ahead.jump = next_v - (ahead.next + kc * NR)
             ahead.pieces = 0
             if p.prefetch:
-                ahead.pieces = ceil_div(ahead.left + ahead.run, groups * ceil_div(kc, STRIDE))
+                ahead.pieces = ceil_div(ahead.left + ahead.run, groups * steps)
             i = 0
             for group in range(groups):
                 rows = tiles * (group + 1) // groups - i
+                ahead.c, ahead.c_stride = out + (i + rows) * NR, NR
+                ahead.c_rows = ceil_div(rows, steps) if p.prefetch else 0
+                ahead.stream = v + ((i + rows) * p.ld if group + 1 < groups else 0)
+                ahead.pace = ceil_div(rows * p.ld, kc)
                 chain_product(<int> rows, p.filters - panel * NR, kc, v + i * p.ld, p.ld, u,
                               out + i * NR if channel > 0 else zeros, NR if channel > 0 else 0,
                               out + i * NR, &ahead)
@@ -167,16 +178,16 @@ cdef inline index_t sharing(const winograd_t *p, index_t i) noexcept nogil:
     return p.m if p.step == 2 and i + 1 == p.u_side else 1
 
 
-cdef void winograd_products(const winograd_t *p, index_t tiles, index_t begin,
-                            index_t end) noexcept nogil:
-    """M = or += V U for the channels begin <= c < end, which are U's.
+cdef void winograd_products(const winograd_t *p, index_t tiles, index_t begin, index_t end,
+                            index_t u_begin, index_t u_end) noexcept nogil:
+    """M = or += V U for the channels begin <= c < end, which are U's, and some of U's points.
 
     The next part of U, and a part of the next point's V, are on their way into L2 meanwhile.
     """
     cdef index_t u_at, i, j, down, along, turn, point
     cdef real_t zeros[NR]
     zero_run(zeros, NR)
-    for u_at in range(p.u_points):
+    for u_at in range(u_begin, u_end):
         i, j = u_at // p.u_side, u_at % p.u_side
         along = sharing(p, j)
         down = sharing(p, i) * along
@@ -296,7 +307,7 @@ cdef void winograd_tiles(winograd_t *p, const conv_t *c, index_t m, index_t widt
     p.pitch = (p.across - 1) * p.m * p.step + p.side
     p.width = min_index(width, padded(c.channels))
     # Rows of a power of two would share cache sets, unless they follow one another.
-    p.ld = p.width if p.width <= CHANNELS else p.width + VL
+    p.ld = p.width if p.width <= WIDTH // 2 else p.width + VL
 
 
 cdef void set_groups(winograd_t *p, index_t tiles, index_t multiple) noexcept nogil:
@@ -318,19 +329,21 @@ cdef inline index_t tiles_in(const winograd_t *p, index_t bytes) noexcept nogil:
 
 cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads) noexcept nogil:
     cdef index_t bytes_of_u
-    winograd_tiles(p, c, m, CHANNELS)
+    winograd_tiles(p, c, m, WIDTH)
     bytes_of_u = p.u_points * c.channels * round_up(c.filters, NR) * sizeof(real_t)
     p.filters = min_index(c.filters, FILTERS)
     p.panels = ceil_div(p.filters, NR)
-    p.u_panel = p.width * NR
+    p.u_channels = max_index(1, TAPS // (FILTERS * c.taps * <index_t> sizeof(real_t)) // p.width)
+    p.u_channels = min_index(p.u_channels * p.width, c.channels)
+    p.u_panel = p.u_channels * NR
     p.u_point = p.panels * p.u_panel + VL
+    p.u_row = 0
     p.prefetch = bytes_of_u > SMALL_WEIGHTS
     set_groups(p, tiles_in(p, TILES_BETWEEN), 1)
     p.between = (bytes_of_u > LARGE_WEIGHTS
                  and ceil_div(c.batch * p.rows, p.group_rows) <= MOST_GROUPS)
     if p.between:
         return
-    winograd_tiles(p, c, m, WIDTH)
     p.filters = min_index(c.filters, MOST_FILTERS)
     p.panels = ceil_div(p.filters, NR)
     p.u_panel = c.channels * NR
@@ -346,13 +359,15 @@ cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads
 cdef inline index_t winograd_buffer(const winograd_t *p) noexcept nogil:
     """T, of input or output, or the weights' buffer."""
     cdef index_t rows = min_index(p.group_rows, p.rows) * p.m * p.step + p.side
-    return max_index(((rows + 1) * p.pitch + VL) * VL, taps_size(p.c))
+    return max_index(((rows + 1) * p.pitch + VL) * VL,
+                     taps_size(p.c, ceil_div(FILTERS, VL), p.u_channels) if p.between
+                     else taps_size(p.c, 1, WEIGHT_CHANNELS))
 
 
 cdef inline index_t winograd_private(const winograd_t *p) noexcept nogil:
     """Elements of memory of one thread."""
     cdef index_t size = winograd_buffer(p) + p.points * p.m_point
-    return size + (p.u_points * p.u_point if p.between else p.v_size)
+    return size + (p.u_side * p.u_point if p.between else p.v_size)
 
 
 cdef inline index_t winograd_common(const winograd_t *p) noexcept nogil:
@@ -363,11 +378,20 @@ cdef inline index_t winograd_common(const winograd_t *p) noexcept nogil:
 cdef void some_weights(const winograd_t *p, index_t part, index_t parts, real_t *t) noexcept nogil:
     """Part of U."""
     cdef index_t groups = ceil_div(p.c.filters, VL), begin = groups * part // parts
-    cdef index_t end = groups * (part + 1) // parts
+    cdef index_t end = groups * (part + 1) // parts, group, channel, count, row
+    cdef real_t *u
     flush_denormals()
     begin, end = begin // NV * NV, (groups if part == parts - 1 else end // NV * NV)
-    transform_weights(p.c, p.side, begin * VL, end - begin, 0, p.c.channels,
-                      p.u + begin // NV * p.u_panel, p.u_point, p.u_panel, t)
+    for group in range(begin, end):
+        channel = 0
+        while channel < p.c.channels:
+            count = min_index(WEIGHT_CHANNELS, p.c.channels - channel)
+            gather_weights(p.c, group * VL, 1, channel, count, t)
+            u = p.u + group // NV * p.u_panel + channel * NR + group % NV * VL
+            for row in range(p.u_side):
+                weight_points(p.c, p.side, row, 1, count, t,
+                              u + row * p.u_side * p.u_point, p.u_point, p.u_panel)
+            channel += count
 
 
 cdef void some_tiles(const winograd_t *plan, index_t group, real_t *memory) noexcept nogil:
@@ -383,7 +407,7 @@ cdef void some_tiles(const winograd_t *plan, index_t group, real_t *memory) noex
     while filter < p.c.filters:
         p.filters = min_index(plan.filters, p.c.filters - filter)
         p.panels = ceil_div(p.filters, NR)
-        winograd_products(&p, (row1 - row0) * p.across, 0, p.c.channels)
+        winograd_products(&p, (row1 - row0) * p.across, 0, p.c.channels, 0, p.u_points)
         winograd_output(&p, row0, row1, filter, t)
         filter += p.filters
         p.u = p.u + p.panels * p.u_panel
@@ -394,19 +418,23 @@ cdef void some_filters(const winograd_t *plan, index_t row0, index_t row1, index
     """A block of filters, all tiles of V."""
     cdef winograd_t p = plan[0]
     cdef const conv_t *c = p.c
-    cdef index_t filter = block * FILTERS, channel = 0, count
+    cdef index_t filter = block * FILTERS, channel = 0, count, groups, row
     cdef real_t *t
     flush_denormals()
     p.filters = min_index(FILTERS, c.filters - filter)
+    groups = ceil_div(p.filters, VL)
     p.panels = ceil_div(p.filters, NR)
     p.u = memory
-    p.products = memory + p.u_points * p.u_point
+    p.products = memory + p.u_side * p.u_point
     t = p.products + p.points * p.m_point
     while channel < c.channels:
-        count = min_index(p.width, c.channels - channel)
-        transform_weights(c, p.side, filter, ceil_div(p.filters, VL), channel, count, p.u,
-                          p.u_point, p.u_panel, t)
-        winograd_products(&p, (row1 - row0) * p.across, channel, channel + count)
+        count = min_index(p.u_channels, c.channels - channel)
+        gather_weights(c, filter, groups, channel, count, t)
+        for row in range(p.u_side):
+            p.u_row = row
+            weight_points(c, p.side, row, groups, count, t, p.u, p.u_point, p.u_panel)
+            winograd_products(&p, (row1 - row0) * p.across, channel, channel + count,
+                              row * p.u_side, (row + 1) * p.u_side)
         channel += count
     winograd_output(&p, row0, row1, filter, t)
 

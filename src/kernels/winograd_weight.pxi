@@ -117,24 +117,46 @@ cdef void gradient_transforms(const winograd_grad_t *q, index_t part, index_t pa
     gradient_input(q, part, parts, t)
 
 
-cdef void gradient_point(const winograd_grad_t *q, index_t point, index_t filter, index_t filters,
-                         index_t channel, index_t channels, real_t *sums, index_t ld) noexcept nogil:
-    """P of one point, of one block of filters and one of channels: += the current group's tiles."""
+cdef inline const real_t *point_d(const winograd_grad_t *q, index_t point,
+                                  index_t filter) noexcept nogil:
+    return q.w.products + filter // WIDE * q.d_block + point * q.d_point
+
+
+cdef inline const real_t *point_v(const winograd_grad_t *q, index_t point,
+                                  index_t channel) noexcept nogil:
+    return q.w.v + channel // WIDE * q.w.v_block + point * q.w.v_point
+
+
+cdef void gradient_point(const winograd_grad_t *q, const real_t *d, index_t filters,
+                         const real_t *v, index_t channels, real_t *sums, index_t ld,
+                         const real_t *next_d, const real_t *next_v) noexcept nogil:
+    """P of one point, of one block of filters and one of channels: += the current group's tiles.
+
+    next_d, next_v: the operands after these, or the same; they are on their way into L2 meanwhile.
+    """
     cdef const winograd_t *p = &q.w
-    cdef index_t tiles = (q.row1 - q.row0) * p.across, groups = ceil_div(filters, MR), group, i
-    cdef index_t rows, j
+    cdef index_t tiles = (q.row1 - q.row0) * p.across, groups = ceil_div(filters, MR), group, i, j
+    cdef index_t rows, steps = ceil_div(tiles, STRIDE), pieces
+    cdef index_t run_d = tiles * q.ld_d // NR + 1, run_v = tiles * p.ld // NR + 1
     cdef real_t zeros[NR]
-    cdef const real_t *d = p.products + filter // WIDE * q.d_block + point * q.d_point
-    cdef const real_t *v = p.v + channel // WIDE * p.v_block + point * p.v_point
+    cdef ahead_t ahead
     zero_run(zeros, NR)
+    pieces = (run_d if next_d != d else 0) + (run_v if next_v != v else 0)
+    ahead.next, ahead.left, ahead.run = next_v, run_v, run_d
+    if next_v == v:
+        ahead.next, ahead.left = next_d, run_d
+    ahead.jump = next_d - (ahead.next + ahead.left * NR)
+    ahead.pieces = ceil_div(pieces, ceil_div(channels, NR) * groups * steps)
+    ahead.c_rows, ahead.c_stride = ceil_div(MR, steps), ld
     j = 0
     while j < channels:
         i = 0
         for group in range(groups):
             rows = filters * (group + 1) // groups - i
+            ahead.c = sums + (i + rows) * ld + j if group + 1 < groups else sums + j + NR
             part_product(<int> rows, channels - j, tiles, d + i, q.ld_d, v + j, p.ld,
                          &zeros[0] if q.first else sums + i * ld + j, 0 if q.first else ld,
-                         sums + i * ld + j, ld)
+                         sums + i * ld + j, ld, &ahead)
             i += rows
         j += NR
 
@@ -217,7 +239,7 @@ cdef void finish_block(const winograd_grad_t *q, index_t filter, index_t filters
 
 cdef void gradient_block(const winograd_grad_t *q, index_t task, real_t *sums) noexcept nogil:
     """task_filters filters, WIDE channels, all tiles: P in a thread's own memory, then dw."""
-    cdef index_t across = ceil_div(q.filters, q.task_filters), point, i
+    cdef index_t across = ceil_div(q.filters, q.task_filters), point, i, next_point, next_filter
     cdef index_t filter = task % across * q.task_filters, channel = task // across * WIDE
     cdef index_t filters = min_index(q.task_filters, q.filters - filter)
     cdef index_t channels = min_index(WIDE, q.channels - channel)
@@ -225,8 +247,13 @@ cdef void gradient_block(const winograd_grad_t *q, index_t task, real_t *sums) n
     for point in range(q.w.points):
         i = 0
         while i < filters:
-            gradient_point(q, point, filter + i, min_index(WIDE, filters - i), channel, channels,
-                           sums + point * q.p_point + i * WIDE, WIDE)
+            next_point, next_filter = point, filter + i + WIDE
+            if i + WIDE >= filters:
+                next_point, next_filter = min_index(point + 1, q.w.points - 1), filter
+            gradient_point(q, point_d(q, point, filter + i), min_index(WIDE, filters - i),
+                           point_v(q, point, channel), channels,
+                           sums + point * q.p_point + i * WIDE, WIDE,
+                           point_d(q, next_point, next_filter), point_v(q, next_point, channel))
             i += WIDE
     finish_block(q, filter, filters, channel, channels, sums, WIDE, q.p_point)
 
@@ -235,10 +262,17 @@ cdef void gradient_sums(const winograd_grad_t *q, index_t task) noexcept nogil:
     """One point and one block of filters: all channels."""
     cdef index_t point = task % q.w.points, filter = task // q.w.points * WIDE, channel = 0
     cdef index_t filters = min_index(WIDE, q.filters - filter), ld = padded(q.channels) + VL
+    cdef index_t next_point = min_index(point + 1, q.w.points - 1)
+    cdef const real_t *d = point_d(q, point, filter)
+    cdef bint last
     flush_denormals()
     while channel < q.channels:
-        gradient_point(q, point, filter, filters, channel, min_index(WIDE, q.channels - channel),
-                       q.sums + point * q.p_point + filter * ld + channel, ld)
+        last = channel + WIDE >= q.channels
+        gradient_point(q, d, filters, point_v(q, point, channel),
+                       min_index(WIDE, q.channels - channel),
+                       q.sums + point * q.p_point + filter * ld + channel, ld,
+                       point_d(q, next_point, filter) if last else d,
+                       point_v(q, next_point, 0) if last else point_v(q, point, channel + WIDE))
         channel += WIDE
 
 
