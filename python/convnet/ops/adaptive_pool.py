@@ -12,12 +12,17 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from convnet import backend
+from convnet.kernels.arrays import is_image, look_up
 from convnet.memory import empty_as
 from convnet.ops._arrays import as_array, check_rank, native
 from convnet.ops._windows import input_array, input_shape, output_gradient
 from convnet.shapes import LAYOUTS
 
 OutputSize: TypeAlias = int | Sequence[int | None] | None
+
+
+# Checking an output's size takes longer than pooling a thousand elements: it is kept.
+_kept: dict[Any, tuple[int, ...]] = {}
 
 
 def _output_size(output_size: OutputSize, in_size: tuple[int, ...]) -> tuple[int, ...]:
@@ -39,13 +44,15 @@ def _output_size(output_size: OutputSize, in_size: tuple[int, ...]) -> tuple[int
     return out
 
 
+def _output_shape(x_shape: tuple[int, ...], output_size: OutputSize) -> tuple[int, ...]:
+    if 0 in x_shape[1:]:
+        input_shape(x_shape, len(x_shape) - 2, "x")  # says what is wrong
+    return (*x_shape[:2], *_output_size(output_size, x_shape[2:]))
+
+
 def _pool(rank: int, x: Any, output_size: OutputSize) -> np.ndarray:
     x = input_array(x, rank)
-    shape = x.shape
-    if 0 in shape[1:]:
-        input_shape(shape, rank, "x")  # says what is wrong
-    y_shape = (*shape[:2], *_output_size(output_size, shape[2:]))
-    y = empty_as(y_shape, x)
+    y = empty_as(look_up(_kept, _output_shape, (x.shape, output_size)), x)
     if y.size:
         backend.active(x).adaptive_avg_pool(x, y)
     return y if type(y) is np.ndarray else native(y)
@@ -56,12 +63,13 @@ def _pool_backward(
 ) -> np.ndarray:
     shape = input_shape(x_shape, rank)
     if out_size is None:
-        dy = as_array(dy, "dy")
-        check_rank(dy, "dy", rank + 2, LAYOUTS[rank])
-        if min(dy.shape[2:]) < 1:
-            raise ValueError(f"dy: expected at least 1 in each dimension, got shape {dy.shape}")
+        if not is_image(dy, rank + 2):
+            dy = as_array(dy, "dy")
+            check_rank(dy, "dy", rank + 2, LAYOUTS[rank])
         out_size = dy.shape[2:]
-    dy = output_gradient(dy, rank, (*shape[:2], *out_size))
+        if 0 in out_size:
+            raise ValueError(f"dy: expected at least 1 in each dimension, got shape {dy.shape}")
+    dy = output_gradient(dy, rank, shape[:2] + out_size)
     dx = empty_as(shape, dy)
     if dx.size:
         backend.active(dy).adaptive_avg_pool_backward(dy, dx)
