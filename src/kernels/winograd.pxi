@@ -30,6 +30,7 @@
 cdef enum:
     WIDTH = 128             # channels summed in one go: a panel of U stays in L1, beside V's next tile
     MOST_FILTERS = 256      # in M
+    FEW_FILTERS = 32        # in M beside small weights
     # V and M of a group of tiles, in bytes, by U's size
     SMALL_WEIGHTS = 5 << 18
     BESIDE_SMALL = 600000   # all three stay in L2
@@ -328,7 +329,8 @@ cdef inline index_t tiles_in(const winograd_t *p, index_t bytes) noexcept nogil:
 
 
 cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads) noexcept nogil:
-    cdef index_t bytes_of_u
+    # Two turns a thread: the last group of few is a short one, and the thread that gets it waits.
+    cdef index_t multiple = 1 if n_threads == 1 else 2 * n_threads, bytes_of_u
     winograd_tiles(p, c, m, WIDTH)
     bytes_of_u = p.u_points * c.channels * round_up(c.filters, NR) * sizeof(real_t)
     p.filters = min_index(c.filters, FILTERS)
@@ -344,16 +346,17 @@ cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads
                  and ceil_div(c.batch * p.rows, p.group_rows) <= MOST_GROUPS)
     if p.between:
         return
-    p.filters = min_index(c.filters, MOST_FILTERS)
+    p.filters = min_index(c.filters,
+                          FEW_FILTERS if bytes_of_u <= SMALL_WEIGHTS else MOST_FILTERS)
     p.panels = ceil_div(p.filters, NR)
     p.u_panel = c.channels * NR
     p.u_point = ceil_div(c.filters, NR) * p.u_panel + VL
     if bytes_of_u <= SMALL_WEIGHTS:
-        set_groups(p, tiles_in(p, BESIDE_SMALL), n_threads)
+        set_groups(p, tiles_in(p, BESIDE_SMALL), multiple)
     elif bytes_of_u <= MEDIUM_WEIGHTS:
-        set_groups(p, tiles_in(p, BESIDE_MEDIUM), n_threads)
+        set_groups(p, tiles_in(p, BESIDE_MEDIUM), multiple)
     else:
-        set_groups(p, tiles_in(p, BESIDE_LARGE), n_threads)
+        set_groups(p, tiles_in(p, BESIDE_LARGE), multiple)
 
 
 cdef inline index_t winograd_buffer(const winograd_t *p) noexcept nogil:

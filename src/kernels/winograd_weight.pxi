@@ -28,10 +28,10 @@
 cdef enum:
     WIDE = 64
     FEW_TILES = 64           # up to which a task of one group is WIDE filters; twice that otherwise
-    ONE_GROUP = 10 << 20     # bytes of V and D up to which all tiles are one group
+    ONE_GROUP = 16 << 20     # bytes of V and D up to which all tiles are one group
     SOME_TILES = 1 << 20     # at least so many in a group otherwise
     MOST_TILES = 8 << 20     # and at most
-    SUMS = 10 << 20          # bytes of P
+    SUMS = 20 << 20          # bytes of P, of all chunks
     MOST_CHUNKS = 4
 
 cdef struct winograd_grad_t:
