@@ -260,3 +260,35 @@ def test_windows_are_checked_though_equal_ones_are_remembered() -> None:
 def test_cases_hold_every_public_function() -> None:
     pools = {n for n in ops.__all__ if "_pool" in n}
     assert pools == {c.op for c in CASES}
+
+
+@pytest.mark.parametrize("size", [(40,), (12,), (9, 8), (20, 30), (5, 6, 4), (4, 5, 20)], ids=str)
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "channels-last"])
+def test_an_index_outside_its_window_passes_nothing_on(
+    size: tuple[int, ...], dilation: int, last: bool
+) -> None:
+    """On every path: short rows and long ones, small planes and volumes."""
+    rng = np.random.default_rng(len(size))
+    rank = len(size)
+    forward, backward = getattr(ops, f"max_pool{rank}d"), getattr(ops, f"max_pool{rank}d_backward")
+    x = rng.standard_normal((2, 3, *size)).astype(np.float32)
+    if last:
+        x = np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)
+    for k, s, p in ((2, 2, 0), (2, 1, 1), (3, 2, 1)):
+        y, indices = forward(x, k, s, p, dilation, return_indices=True)
+        indices[...] = np.where(
+            rng.random(y.shape) < 0.5, indices, rng.integers(0, np.prod(size), y.shape)
+        )
+        own = np.ones(y.shape, bool)
+        for place, q in zip(np.unravel_index(indices, size), np.indices(y.shape)[2:], strict=True):
+            offset = place - (q * s - p)
+            own &= (offset >= 0) & (offset <= dilation * (k - 1)) & (offset % dilation == 0)
+        assert own.any()
+        assert not own.all()
+        for kind in (np.int32, np.int64):
+            dx = backward(y, indices.astype(kind), x.shape, k, s, p, dilation)
+            with convnet.use_backend("reference"):
+                dy = np.where(own, y, 0)
+                expected = backward(dy, indices.astype(kind), x.shape, k, s, p, dilation)
+            np.testing.assert_allclose(dx, expected, rtol=1e-5, atol=1e-5)
