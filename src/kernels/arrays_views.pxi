@@ -118,12 +118,24 @@ cdef void blend_run(char *value, Py_ssize_t step, const real_t *latest, Py_ssize
         value += step
 
 
-def blend(cnp.ndarray value not None, cnp.ndarray latest not None, double keep, double rate):
-    """value = keep value + rate latest, in place; both (C,), of one type, latest contiguous."""
-    cdef Py_ssize_t step = cnp.PyArray_STRIDE(value, 0), n = cnp.PyArray_DIM(value, 0)
+cdef void blend(object running, object latest, double keep, double rate):
+    """running = keep running + rate latest, in place; both (C,), of one type, latest contiguous."""
+    cdef cnp.ndarray value, new = <cnp.ndarray> latest
+    cdef Py_ssize_t step, n = cnp.PyArray_DIM(new, 0)
+    if running is None:
+        return
+    value = <cnp.ndarray> running
+    step = cnp.PyArray_STRIDE(value, 0)
     if cnp.PyArray_ITEMSIZE(value) == 4:
         blend_run(<char *> cnp.PyArray_DATA(value), step,
-                  <const float *> cnp.PyArray_DATA(latest), n, <float> keep, <float> rate)
+                  <const float *> cnp.PyArray_DATA(new), n, <float> keep, <float> rate)
     else:
         blend_run(<char *> cnp.PyArray_DATA(value), step,
-                  <const double *> cnp.PyArray_DATA(latest), n, keep, rate)
+                  <const double *> cnp.PyArray_DATA(new), n, keep, rate)
+
+
+def update_running(running_mean, running_var, cnp.ndarray mean not None, cnp.ndarray var not None,
+                   double momentum, Py_ssize_t count):
+    """The running statistics (or None) after a batch with `count` values a channel."""
+    blend(running_mean, mean, 1 - momentum, momentum)
+    blend(running_var, var, 1 - momentum, momentum * count / (count - 1))

@@ -268,11 +268,11 @@ def linear_backward(
     dy : (..., O)    x : (..., I)    w : (O, I)    ->    dx : like x    dw : like w    db : (O,)
     """
     need_dx, need_dw, need_db = check_needs(needs)
-    shape = None
+    shape, some = None, True
     if linear_shape(x, w, None) is None or not is_gradient(dy, x, w):
         dy, x, w, shape = _gradient_arguments(dy, x, w)
+        some = dy.size and x.size and w.size
     run = backend.active(x)
-    some = dy.size and x.size and w.size
     dx = dw = db = None
     if need_dx:
         dx = empty_as(x.shape, w)
@@ -290,7 +290,7 @@ def linear_backward(
             dw.fill(0)
     if need_db:
         db = empty_as(w.shape[:1], w)
-        if dy.size:
+        if some or dy.size:
             run.sum_rows(dy, db)
         else:
             db.fill(0)

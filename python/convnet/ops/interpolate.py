@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.kernels.arrays import look_up
+from convnet.kernels.arrays import is_image, look_up
 from convnet.memory import empty_as
 from convnet.ops._arrays import as_array, native
 from convnet.ops._windows import input_array, input_shape, output_gradient
@@ -75,6 +75,8 @@ def _arguments(
     shape: tuple[int, ...], how: tuple[Any, ...], itemsize: int
 ) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """(the output's shape, what the backend wants beside the arrays)."""
+    if 0 in shape[1:]:
+        input_shape(shape, len(shape) - 2, "x")  # says what is wrong
     dtype = _TYPES[itemsize]
     *_, mode, align_corners = how
     out, scales = _resolve(shape[2:], *how)
@@ -93,9 +95,7 @@ def _arguments(
 
 
 def _beside(x: Any, taps: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The taps on the device of x."""
-    if type(x) is np.ndarray:
-        return taps
+    """The taps on the GPU of x."""
     from convnet.gpu import to_device
 
     return tuple([None if t is None else to_device(t, x.queue) for t in taps])
@@ -124,23 +124,23 @@ def interpolate(
 
     TypeError or ValueError for arguments that do not fit, NotImplementedError for volumes.
     """
-    x = _input(x)
+    if not is_image(x, 4):
+        x = _input(x)
     how = size, scale_factor, mode, align_corners
     shape, taps = look_up(_kept, _arguments, (x.shape, how, x.itemsize))
     y = empty_as(shape, x)
     if y.size:
-        taps = _beside(x, taps)
+        if type(x) is not np.ndarray:
+            taps = _beside(x, taps)
         backend.active(x).interpolate(_planar(x), _planar(y), *taps)
-    return native(y)
+    return y if type(y) is np.ndarray else native(y)
 
 
 def _input(x: Any) -> np.ndarray:
     x = as_array(x, "x")
     if x.ndim == 5:
         raise NotImplementedError("x: interpolate of this version takes (N, C, L) and (N, C, H, W)")
-    x = input_array(x, 1 if x.ndim == 3 else 2)
-    input_shape(x.shape, x.ndim - 2, "x")
-    return x
+    return input_array(x, 1 if x.ndim == 3 else 2)
 
 
 def interpolate_backward(
@@ -163,6 +163,7 @@ def interpolate_backward(
     dy = output_gradient(dy, rank, shape)
     dx = empty_as(x_shape, dy)
     if dx.size:
-        taps = _beside(dy, taps)
+        if type(dy) is not np.ndarray:
+            taps = _beside(dy, taps)
         backend.active(dy).interpolate_backward(_planar(dy), _planar(dx), *taps)
-    return native(dx)
+    return dx if type(dx) is np.ndarray else native(dx)

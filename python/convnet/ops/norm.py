@@ -16,10 +16,10 @@ from convnet.gpu.array import DeviceArray
 from convnet.kernels.arrays import (
     are_alike,
     are_trainable,
-    blend,
     have_channels,
     is_mask_of,
     result,
+    update_running,
 )
 from convnet.memory import empty_as, empty_like
 from convnet.ops._arrays import (
@@ -208,21 +208,16 @@ def _train(
         var.fill(1)
         return native(y), native(mean), native(var)
     backend.active(x).batch_norm_training(x, weight, bias, mean, var, y, eps)
-    here = type(y) is np.ndarray
-    update = blend if here else _blend_on_device
-    if running_mean is not None:
-        update(running_mean, mean, 1 - momentum, momentum)
-    if running_var is not None:
-        update(running_var, var, 1 - momentum, momentum * count / (count - 1))
-    if here:
+    if type(y) is np.ndarray:
+        update_running(running_mean, running_var, mean, var, momentum, count)
         return y, mean, var
+    if running_mean is not None:
+        running_mean *= 1 - momentum
+        running_mean += momentum * mean
+    if running_var is not None:
+        running_var *= 1 - momentum
+        running_var += momentum * count / (count - 1) * var
     return native(y), native(mean), native(var)
-
-
-def _blend_on_device(running: Any, latest: Any, keep: float, rate: float) -> None:
-    """running = keep running + rate latest, in place."""
-    running *= keep
-    running += rate * latest
 
 
 def batch_norm_backward(
