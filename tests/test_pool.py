@@ -171,6 +171,50 @@ def test_misplaced_indices_do_no_harm(dtype: type) -> None:
     assert dx[0, 0, 7, 7] == 1
 
 
+WINDOWS = [(2, 2, 0), (2, 1, 0), (3, 1, 0), (3, 1, 1), (3, 2, 0), (3, 2, 1), (3, 3, 0)]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=("nchw", "channels_last"))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("k", "s", "p"), WINDOWS)
+def test_any_places_in_the_plane(k: int, s: int, p: int, dtype: type, last: bool) -> None:
+    """An index passes dy on to its place if the place lies in its own window, else to nothing."""
+    rng = np.random.default_rng(k * s)
+    shape, side = (2, 17, 19, 20), channels_last if last else np.ascontiguousarray
+    y = ops.max_pool2d(np.zeros(shape, dtype), k, s, p)
+    dy = side(rng.integers(1, 9, y.shape).astype(dtype))
+    rows, columns = np.ogrid[: y.shape[2], : y.shape[3]]
+    h = rows * s - p + rng.integers(-1, k + 1, y.shape)
+    w = columns * s - p + rng.integers(-1, k + 1, y.shape)
+    place = np.clip(h * 20 + w, 0, 19 * 20 - 1)
+    h, w = place // 20 - rows * s + p, place % 20 - columns * s + p
+    own = (h >= 0) & (h < k) & (w >= 0) & (w < k)
+    expected = np.zeros((2, 17, 19 * 20), dtype)
+    image, channel = np.ogrid[:2, :17]
+    where = image[..., None, None], channel[..., None, None], place
+    np.add.at(expected, where, np.where(own, dy, 0))
+    dx = ops.max_pool2d_backward(dy, side(place.astype(np.int32)), shape, k, s, p)
+    np.testing.assert_array_equal(dx.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("last", [False, True], ids=("nchw", "channels_last"))
+@pytest.mark.parametrize("channels", [3, 17])
+@pytest.mark.parametrize(("k", "s", "p"), WINDOWS)
+def test_every_index_is_checked(
+    k: int, s: int, p: int, channels: int, last: bool, threads: int
+) -> None:
+    shape, side = (2, channels, 7, 6), channels_last if last else np.ascontiguousarray
+    y, indices = ops.max_pool2d(side(np.zeros(shape, np.float32)), k, s, p, return_indices=True)
+    with convnet.set_num_threads(threads):
+        for i in np.ndindex(indices.shape):
+            former, indices[i] = indices[i], (-1, 42, -(2**31), 2**31 - 1)[sum(i) % 4]
+            with pytest.raises(ValueError, match="places 0 to 41 of a plane"):
+                ops.max_pool2d_backward(y, indices, shape, k, s, p)
+            indices[i] = former
+        ops.max_pool2d_backward(y, indices, shape, k, s, p)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_results_follow_the_memory_format(dtype: type) -> None:
     x = channels_last(np.random.default_rng(0).standard_normal((2, 5, 8, 9)).astype(dtype))

@@ -1,5 +1,6 @@
-# Integers that name places: classes of a loss, indices of a max pool. Their values are checked at
-# every call, because a kernel would follow them anywhere.
+# Integers that name places: classes of a loss, indices of a max pool. A loss's are checked at every
+# call, because its kernel would follow them anywhere; a pool's gradient compares them only, and checks
+# them on the way.
 
 ctypedef fused place_t:
     int32_t
@@ -62,7 +63,7 @@ def count_classes(x, target, ignore_index):
 
 
 def are_places(indices, cnp.ndarray dy not None, tuple in_size not None):
-    """Whether these are int32 places of planes of in_size, in the shape and memory order of dy."""
+    """Whether these are int32, which counts planes of in_size, in dy's shape and memory order."""
     cdef cnp.ndarray a
     cdef int64_t places = 1, n
     if not cnp.PyArray_CheckExact(indices):
@@ -76,5 +77,4 @@ def are_places(indices, cnp.ndarray dy not None, tuple in_size not None):
         if n > 0x7fffffff // places:
             return False
         places *= n
-    return within[int32_t, uint32_t](<const int32_t *> cnp.PyArray_DATA(a), cnp.PyArray_SIZE(a),
-                                     places, 0) >= 0
+    return True

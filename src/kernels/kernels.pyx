@@ -52,6 +52,8 @@ cdef extern from "simd.h" nogil:
     void vsums(vec_t *v, int n)
     vec_t veven(vec_t a, vec_t b)
     vec_t vodd(vec_t a, vec_t b)
+    vec_t vnext(vec_t v)
+    vec_t vprevious(vec_t v)
     vec_t vlower(vec_t a, vec_t b)
     vec_t vupper(vec_t a, vec_t b)
     mask_t vbeats(vec_t v, vec_t best)
@@ -87,6 +89,7 @@ cdef extern from "simd.h" nogil:
     void vstore_first(real_t *p, int n, vec_t v)
     lanes_t vlanes(Py_ssize_t begin, Py_ssize_t end)
     vec_t vload_some(const real_t *p, lanes_t lanes)
+    mask_t iload32_some(const int32_t *p, lanes_t lanes)
     void vstore_some(real_t *p, lanes_t lanes, vec_t v)
     vec_t vload_even(const real_t *p, int n)
     void vstore_even(real_t *p, int n, vec_t v)
@@ -182,6 +185,7 @@ include "pool_planes_indices.pxi"
 include "pool_pixels.pxi"
 include "pool_pixels_backward.pxi"
 include "pool_planes_backward.pxi"
+include "pool_planes_maxima.pxi"
 include "pool_plain.pxi"
 include "pool_forward.pxi"
 include "pool_backward.pxi"

@@ -92,3 +92,24 @@ cdef inline index_t taps_inside(const pool_t *g, int axis, index_t q, index_t *f
         taps = (g.n[axis] - 1 - i) // g.d[axis] + 1
     first[0] = i
     return taps
+
+
+cdef bint places_inside(const int32_t *at, index_t n, index_t places) noexcept nogil:
+    """Whether n indices all are places of a plane."""
+    cdef lane_t last = <lane_t> (places - 1)
+    cdef mask_t wrong = isplat(0), v
+    cdef lane_t lanes[VL]
+    cdef index_t i = 0
+    while i + VL <= n:
+        prefetch_ahead(at + i)
+        v = iload32(at + i)
+        wrong = wrong | v | (isplat(last) - v)
+        i += VL
+    if i < n:
+        v = iload32_some(at + i, vlanes(0, n - i))
+        wrong = wrong | v | (isplat(last) - v)
+    istore(lanes, wrong)
+    for i in range(VL):
+        if lanes[i] < 0:
+            return False
+    return True

@@ -21,6 +21,7 @@ cdef struct backward_t:
     const real_t *dy_end
     const char *indices
     int index_size
+    bint *misplaced       # set where an index is no place of its plane
     bint relative         # indices do not fit a lane: count them from the window's first row
     bint maximum
     real_t *dx
@@ -267,6 +268,20 @@ cdef void set_columns(const backward_t *b, backward_scratch_t *s, index_t first,
         fill_run(s.scale + i * g.inner, g.inner, factor)
 
 
+cdef bint indices_inside(const backward_t *b, index_t part, index_t parts) noexcept nogil:
+    """Whether a thread's share of the indices are places of a plane."""
+    cdef const pool_t *g = &b.g
+    cdef index_t places = g.n[0] * g.n[1] * g.n[2]
+    cdef index_t n = g.planes * g.q[0] * g.q[1] * g.q[2] * g.inner, i
+    cdef index_t first = n * part // parts, end = n * (part + 1) // parts
+    if b.index_size == 4:
+        return places_inside(<const int32_t *> b.indices + first, end - first, places)
+    for i in range(first, end):
+        if <uint64_t> (<const int64_t *> b.indices)[i] >= <uint64_t> places:
+            return False
+    return True
+
+
 cdef void backward_part(const backward_t *b, index_t part, index_t parts, char *memory) noexcept nogil:
     """A thread's run of rows of dx."""
     cdef const pool_t *g = &b.g
@@ -278,6 +293,8 @@ cdef void backward_part(const backward_t *b, index_t part, index_t parts, char *
     cdef real_t *dx
     cdef bint same
     flush_denormals_if(not b.maximum)
+    if b.maximum and not indices_inside(b, part, parts):
+        b.misplaced[0] = True
     lay_out_backward(b, memory, &s)
     c.count = 0
     while row < end:
@@ -351,20 +368,26 @@ cdef int backward(backward_t *b, cnp.ndarray dy, cnp.ndarray dx, int n_threads) 
 
 
 def max_pool_backward(cnp.ndarray dy, cnp.ndarray indices, cnp.ndarray dx, dims, int n_threads):
-    """dx = the sum of dy over the windows that chose an element; indices are int32 or int64."""
+    """dx = the sum of dy over the windows that chose an element; indices are int32 or int64.
+
+    Whether they all are places of a plane; dx is rubbish otherwise.
+    """
     cdef backward_t b
     cdef planes_t planes
+    cdef bint misplaced = False
     set_pool(&planes.g, dims, dy, dx)
+    planes.misplaced = b.misplaced = &misplaced
     if cnp.PyArray_ITEMSIZE(indices) == 4:
         planes.maximum = True
         planes.indices = <int32_t *> cnp.PyArray_DATA(indices)
         if special_backward(&planes, dy, dx, n_threads):
-            return
+            return not misplaced
     b.g = planes.g
     b.maximum = True
     b.indices = <const char *> cnp.PyArray_DATA(indices)
     b.index_size = cnp.PyArray_ITEMSIZE(indices)
     backward(&b, dy, dx, n_threads)
+    return not misplaced
 
 
 def avg_pool_backward(cnp.ndarray dy, cnp.ndarray dx, dims, int n_threads):

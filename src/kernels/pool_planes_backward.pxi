@@ -2,18 +2,14 @@
 #
 #   average   dy rows whose windows hold a row of dx, times 1 / divisor --down--> one row
 #             of windows, edged with 0 --along--> dx row
-#   maximum   dy and index rows edged with 0 and -1, each once for a band of dx rows; then, for all
-#             rows and taps that hold a column, dy where its index is the column's own place --> dx row
-#   2x2 by 2  every dy and index read once: two rows of dx
+#   2x2 by 2  every dy (and index) read once: two rows of dx
+#
+# Maxima of 3x3: pool_planes_maxima.pxi.
 #
 # Along a row with stride 2 the even and the odd columns of dx are computed side by side and
 # interleaved in registers: with k taps, column w = 2j + phase is held by windows j + (phase + pad - t)/2.
 # Rows of dx are stored in whole vectors, which may write past the row: rows come in order, and
 # what follows is written after. Only at the end of a thread's part is there no `room`.
-
-cdef enum:
-    MOST_HELD = 64        # rows of dy at once for a maximum
-
 
 cdef int planes_backward_kind(const pool_t *g) noexcept nogil:
     cdef int kind = planes_kind(g)
@@ -98,6 +94,7 @@ cdef inline void unpool_pairs_rows(const planes_t *plan, bint maximum, index_t r
     cdef lane_t lanes[VL]
     for i in range(VL):
         lanes[i] = <lane_t> (2 * i)
+    check_windows(f, slice, p, min_index(p + end - row, g.q[1]))
     for row in range(row, end):
         at = row * g.q[2]
         unpool_pairs(maximum, f.src + at, f.indices + at, g.q[2], windows - at, g.n[2],
@@ -106,69 +103,35 @@ cdef inline void unpool_pairs_rows(const planes_t *plan, bint maximum, index_t r
         p += 1
         if p == g.q[1]:
             p = 0
+            slice += 1
+            check_windows(f, slice, 0, min_index(end - row - 1, g.q[1]))
             o = o + 1 if o + 1 < g.q[0] else 0
             rest = (g.n[1] - 2 * g.q[1]) * g.n[2]
             memset(dx, 0, rest * sizeof(real_t))
             dx += rest
 
 
-cdef inline vec_t held_down(bint maximum, const real_t *src, const lane_t *at, index_t rows,
-                            index_t step, mask_t place, vec_t sum) noexcept nogil:
-    """sum + the rows at src; of a maximum where `at` is place."""
-    cdef index_t r
-    for r in range(rows):
-        if maximum:
-            sum = vadd_equal(sum, iload(at + r * step), place, vload(src + r * step))
-        else:
-            sum = sum + vload(src + r * step)
-    return sum
-
-
-cdef inline void spread_along(bint maximum, index_t s, index_t odd_pad, const real_t *src,
-                              const lane_t *at, index_t rows, index_t step, index_t n, lane_t place,
-                              const lane_t *columns, real_t *dx, index_t room) noexcept nogil:
-    """A row of dx under windows of 3: src and at are at the window whose last tap is column 0, or
-    with stride 2 whose middle (odd_pad) or first tap is; columns are s apart."""
+cdef inline void spread_along(index_t s, index_t odd_pad, const real_t *v, index_t n, real_t *dx,
+                              index_t room) noexcept nogil:
+    """A row of dx under windows of 3: v is at the window whose last tap is column 0, or with
+    stride 2 whose middle (odd_pad) or first tap is; columns are s apart."""
     cdef index_t i = 0, j = 0
     cdef vec_t a, b
-    cdef mask_t here
     while i < n:
-        here = iload(columns) + isplat(place + <lane_t> i)
         if s == 1:
-            a = held_down(maximum, src + i, at + i, rows, step, here, vzero())
-            a = held_down(maximum, src + i + 1, at + i + 1, rows, step, here, a)
-            a = held_down(maximum, src + i + 2, at + i + 2, rows, step, here, a)
+            a = vload(v + i) + vload(v + i + 1) + vload(v + i + 2)
             store_n(dx + i, a, n - i, n - i >= VL or room - i >= VL)
             i += VL
         else:
             if odd_pad:
-                a = held_down(maximum, src + j, at + j, rows, step, here, vzero())
-                here = here + isplat(1)
-                b = held_down(maximum, src + j, at + j, rows, step, here, vzero())
-                b = held_down(maximum, src + j + 1, at + j + 1, rows, step, here, b)
+                a = vload(v + j)
+                b = a + vload(v + j + 1)
             else:
-                a = held_down(maximum, src + j - 1, at + j - 1, rows, step, here, vzero())
-                a = held_down(maximum, src + j, at + j, rows, step, here, a)
-                here = here + isplat(1)
-                b = held_down(maximum, src + j, at + j, rows, step, here, vzero())
+                b = vload(v + j)
+                a = vload(v + j - 1) + b
             store_pair(dx + i, a, b, n - i, room - i >= 2 * VL)
             i += 2 * VL
             j += VL
-
-
-cdef inline void spread_rows_along(bint maximum, index_t s, index_t odd_pad, const real_t *src,
-                                   const lane_t *at, index_t rows, index_t step, index_t n,
-                                   lane_t place, const lane_t *columns, real_t *dx,
-                                   index_t room) noexcept nogil:
-    """The same; the usual numbers of rows as constants."""
-    if rows == 3:
-        spread_along(maximum, s, odd_pad, src, at, 3, step, n, place, columns, dx, room)
-    elif rows == 2:
-        spread_along(maximum, s, odd_pad, src, at, 2, step, n, place, columns, dx, room)
-    elif rows == 1:
-        spread_along(maximum, s, odd_pad, src, at, 1, step, n, place, columns, dx, room)
-    else:
-        spread_along(maximum, s, odd_pad, src, at, rows, step, n, place, columns, dx, room)
 
 
 cdef inline index_t first_held(const pool_t *g, index_t h) noexcept nogil:
@@ -219,89 +182,18 @@ cdef inline void sum_held(const planes_t *f, const real_t *dy, index_t h, const 
         weigh_rows(dy, rows, g.q[2], weight, scale, out)
 
 
-cdef void keep_held(const planes_t *f, index_t first, index_t rows, real_t *out,
-                    lane_t *out_at) noexcept nogil:
-    """Rows first ... of windows, counted over all planes, and their indices, each to its buffer."""
-    cdef index_t n = f.g.q[2], i, r
-    cdef const real_t *dy = f.src + first * n
-    cdef const int32_t *at = f.indices + first * n
-    cdef lane_t lanes[VL]
-    cdef mask_t inside
-    for i in range(VL):
-        lanes[i] = -1 if i < n else 0
-    inside = iload(lanes)
-    for r in range(rows):
-        if n < VL:
-            vstore(out, vload_first(dy, <int> n, vzero()))
-            istore(out_at, iselect(inside, iload32_first(at, <int> n), isplat(-1)))
-        else:
-            i = 0
-            while i < n:
-                i = min_index(i, n - VL)
-                vstore(out + i, vload(dy + i))
-                istore(out_at + i, iload32(at + i))
-                prefetch_ahead(dy + i)
-                prefetch_ahead(at + i)
-                i += VL
-        dy += n
-        at += n
-        out += f.width
-        out_at += f.width
-
-
-cdef inline void spread_maxima(const planes_t *plan, index_t s, index_t odd_pad, index_t row,
-                               index_t end, real_t *memory) noexcept nogil:
-    """Rows row ... end - 1 of dx, counted over all planes, a band at a time. Which windows hold a
-    row moves on with it: a division a row takes as long as the row (28 columns: 40 -> 27 us)."""
-    cdef planes_t copy = plan[0]
-    cdef const planes_t *f = &copy
-    cdef const pool_t *g = &f.g
-    cdef lane_t *kept_at = <lane_t *> (memory + f.held * f.width)
-    cdef lane_t columns[VL]
-    cdef index_t h, slice, stop, first, last, begin, i, offset, at, pad = g.p[1], step = g.s[1]
-    cdef lane_t place
-    # The first column's window, in a buffered row.
-    offset = f.left + g.p[2] - 2 if s == 1 else f.left + g.p[2] // 2
-    for i in range(VL):
-        columns[i] = <lane_t> (i * s)
-    for i in range(f.held * f.width):
-        memory[i] = 0
-        kept_at[i] = -1
-    while row < end:
-        slice = row // g.n[1]
-        h = row % g.n[1]
-        stop = min_index(h + min_index(f.band, end - row), g.n[1])
-        begin = first = first_held(g, h)
-        last = last_held(g, h)
-        keep_held(f, slice * g.q[1] + begin, last_held(g, stop - 1) - begin + 1, memory + f.left,
-                  kept_at + f.left)
-        place = <lane_t> ((slice % g.q[0] * g.n[1] + h) * g.n[2])
-        for h in range(h, stop):
-            if first * step + g.k[1] <= h + pad:
-                first += 1
-            if (last + 1) * step <= h + pad and last + 1 < g.q[1]:
-                last += 1
-            at = (first - begin) * f.width + offset
-            spread_rows_along(True, s, odd_pad, memory + at, kept_at + at, last - first + 1,
-                              f.width, g.n[2], place, columns, f.dst + row * g.n[2],
-                              (end - row) * g.n[2])
-            place += <lane_t> g.n[2]
-            row += 1
-
-
 cdef inline void spread_sums(const planes_t *plan, index_t s, index_t odd_pad, index_t row,
                              index_t end, real_t *memory) noexcept nogil:
-    """The same for averages."""
+    """Rows row ... end - 1 of dx, counted over all planes, a band at a time."""
     cdef planes_t copy = plan[0]
     cdef const planes_t *f = &copy
     cdef const pool_t *g = &f.g
-    cdef real_t *scale = memory + f.held * f.width
+    cdef real_t *scale = memory + f.band * f.width
     cdef real_t *weight = scale + padded(g.q[2]) + VL
-    cdef lane_t columns[VL]
     cdef index_t h, slice, count, i, offset
+    # The first column's window, in a buffered row.
     offset = f.left + g.p[2] - 2 if s == 1 else f.left + g.p[2] // 2
-    memset(columns, 0, sizeof(columns))
-    for i in range(f.held * f.width):
+    for i in range(f.band * f.width):
         memory[i] = 0
     for i in range(padded(g.q[2])):
         scale[i] = 1
@@ -317,8 +209,8 @@ cdef inline void spread_sums(const planes_t *plan, index_t s, index_t odd_pad, i
             sum_held(f, f.src + slice * g.q[1] * g.q[2], h + i, weight, scale,
                      memory + i * f.width + f.left)
         for i in range(count):
-            spread_along(False, s, odd_pad, memory + i * f.width + offset, NULL, 1, f.width,
-                         g.n[2], 0, columns, f.dst + (row + i) * g.n[2], (end - row - i) * g.n[2])
+            spread_along(s, odd_pad, memory + i * f.width + offset, g.n[2],
+                         f.dst + (row + i) * g.n[2], (end - row - i) * g.n[2])
         row += count
 
 
@@ -329,43 +221,13 @@ cdef void planes_backward_part(const planes_t *f, index_t part, index_t parts,
     cdef index_t rows = g.planes * g.n[0] * (g.q[1] if pairs else g.n[1])
     cdef index_t row = rows * part // parts, end = rows * (part + 1) // parts
     flush_denormals_if(not f.maximum)
-    if f.maximum:
-        if pairs:
-            unpool_pairs_rows(f, True, row, end)
-        elif dense:
-            spread_maxima(f, 1, 0, row, end, memory)
-        elif odd:
-            spread_maxima(f, 2, 1, row, end, memory)
-        else:
-            spread_maxima(f, 2, 0, row, end, memory)
+    if pairs and f.maximum:
+        unpool_pairs_rows(f, True, row, end)
+    elif pairs:
+        unpool_pairs_rows(f, False, row, end)
+    elif dense:
+        spread_sums(f, 1, 0, row, end, memory)
+    elif odd:
+        spread_sums(f, 2, 1, row, end, memory)
     else:
-        if pairs:
-            unpool_pairs_rows(f, False, row, end)
-        elif dense:
-            spread_sums(f, 1, 0, row, end, memory)
-        elif odd:
-            spread_sums(f, 2, 1, row, end, memory)
-        else:
-            spread_sums(f, 2, 0, row, end, memory)
-
-
-cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_threads) except -1:
-    """Whether one of the special kernels was there to make dx from dy (and indices)."""
-    cdef const pool_t *g = &f.g
-    cdef index_t work = max_index(cnp.PyArray_SIZE(dx), cnp.PyArray_SIZE(dy))
-    f.src = pointer(dy)
-    f.src_end = f.src + cnp.PyArray_SIZE(dy)
-    f.dst = pointer(dx)
-    if pixels_backward(g):
-        run_planes(f, gather_pixels_part, work, g.q[1] + g.q[2], n_threads)
-        return True
-    if planes_backward_kind(g) == NO_PLANES:
-        return False
-    set_band(f, max_index(g.q[2], ceil_div(g.n[2], g.s[2])) + 4)
-    f.held = f.band
-    if f.maximum:
-        f.band = max_index(f.band // (2 if g.s[1] == 1 else 1), 1)
-        f.held = min_index((f.band - 1) // g.s[1] + ceil_div(g.k[1], g.s[1]) + 1, g.q[1])
-    run_planes(f, planes_backward_part, work,
-               f.held * f.width * (2 if f.maximum else 1) + padded(g.q[2]) + VL + g.q[1], n_threads)
-    return True
+        spread_sums(f, 2, 0, row, end, memory)

@@ -6,6 +6,9 @@
 # last NaN) by comparing values alone. A row goes along once for a band of output rows; 2x2 by 2 is
 # done in registers at once.
 
+cdef enum:
+    MOST_HELD = 64        # rows of x at once
+
 
 cdef inline void store_places(int32_t *indices, mask_t at, index_t n, bint whole) noexcept nogil:
     cdef lane_t lanes[VL]

@@ -168,21 +168,29 @@ INLINE void istore32(int32_t *p, mask_t v) { istore(p, v); }
 #define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define NEXT 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0
+#define PREVIOUS 15, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
 #elif VB / BYTES_OF(REAL) == 8
 #define LOWER 0, 8, 1, 9, 2, 10, 3, 11
 #define UPPER 4, 12, 5, 13, 6, 14, 7, 15
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14
 #define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define NEXT 1, 2, 3, 4, 5, 6, 7, 0
+#define PREVIOUS 7, 0, 1, 2, 3, 4, 5, 6
 #elif VB / BYTES_OF(REAL) == 4
 #define LOWER 0, 4, 1, 5
 #define UPPER 2, 6, 3, 7
 #define EVEN 0, 2, 4, 6
 #define ODD 1, 3, 5, 7
+#define NEXT 1, 2, 3, 0
+#define PREVIOUS 3, 0, 1, 2
 #else
 #define LOWER 0, 2
 #define UPPER 1, 3
 #define EVEN 0, 2
 #define ODD 1, 3
+#define NEXT 1, 0
+#define PREVIOUS 1, 0
 #endif
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -194,6 +202,9 @@ INLINE vec_t vupper(vec_t a, vec_t b) { return SHUFFLE(a, b, UPPER); }
 /* Every other element of two vectors, from the first one; from the second one. */
 INLINE vec_t veven(vec_t a, vec_t b) { return SHUFFLE(a, b, EVEN); }
 INLINE vec_t vodd(vec_t a, vec_t b) { return SHUFFLE(a, b, ODD); }
+/* Every lane's neighbour, around the ends. */
+INLINE vec_t vnext(vec_t v) { return SHUFFLE(v, v, NEXT); }
+INLINE vec_t vprevious(vec_t v) { return SHUFFLE(v, v, PREVIOUS); }
 /* The sum of the lanes: of neighbours, of neighbouring pairs, and so on. */
 INLINE real_t vsum(vec_t v) {
     for (int n = VL; n > 1; n /= 2) v = veven(v, v) + vodd(v, v);
@@ -482,6 +493,23 @@ INLINE vec_t vload_some(const real_t *p, lanes_t m) {
 INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
     for (int i = 0; i < VL; i++)
         if (m[i]) p[i] = v[i];
+}
+#endif
+/* Integers of 32 bits likewise, as lanes. */
+#if defined(__AVX512F__) && BYTES_OF(REAL) == 8
+INLINE mask_t iload32_some(const int32_t *p, lanes_t m) {
+    return (mask_t)_mm512_cvtepi32_epi64(_mm256_maskz_loadu_epi32(m, p));
+}
+#elif BYTES_OF(REAL) == 4
+INLINE mask_t iload32_some(const int32_t *p, lanes_t m) {
+    return (mask_t)vload_some((const real_t *)p, m);
+}
+#else
+INLINE mask_t iload32_some(const int32_t *p, lanes_t m) {
+    mask_t v = {0};
+    for (int i = 0; i < VL; i++)
+        if (m[i]) v[i] = p[i];
+    return v;
 }
 #endif
 /* sum + v where the integers a and b are equal. */

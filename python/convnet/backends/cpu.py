@@ -261,8 +261,8 @@ def max_pool(x: np.ndarray, y: np.ndarray, indices: np.ndarray | None, dims: Poo
     _kernels[x.itemsize].max_pool(x, y, indices, dims, get_num_threads())
 
 
-def max_pool_backward(dy: np.ndarray, indices: np.ndarray, dx: np.ndarray, dims: PoolDims) -> None:
-    _kernels[dy.itemsize].max_pool_backward(dy, indices, dx, dims, get_num_threads())
+def max_pool_backward(dy: np.ndarray, indices: np.ndarray, dx: np.ndarray, dims: PoolDims) -> bool:
+    return _kernels[dy.itemsize].max_pool_backward(dy, indices, dx, dims, get_num_threads())
 
 
 def avg_pool(x: np.ndarray, y: np.ndarray, dims: PoolDims) -> None:

@@ -90,9 +90,10 @@ class _Proxy:
                 backend=self._name,
             )
 
-        def checked(*args: Any, **kwargs: Any) -> None:
-            ratio = _run_both(self._name, self._module, function, run, spec, args, kwargs)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            answer, ratio = _run_both(self._name, self._module, function, run, spec, args, kwargs)
             self._checker.record(function, ratio)
+            return answer
 
         return checked
 
@@ -150,12 +151,14 @@ def _run_both(
     name: str,
     module: ModuleType,
     function: str,
-    run: Callable[..., None],
+    run: Callable[..., Any],
     spec: OpSpec,
     args: tuple,
     kwargs: dict[str, Any],
-) -> float:
-    """Run a backend's function as called, then the reference; return the worst error over bound."""
+) -> tuple[Any, float]:
+    """Run a backend's function as called, then the reference: what it returned, and the worst
+    error over bound. False says that it refused its arguments, and left rubbish.
+    """
     call = _signature(function).bind(*args, **kwargs)
     call.apply_defaults()
     given = call.arguments
@@ -174,19 +177,20 @@ def _run_both(
                 expected[p].fill(_RUBBISH[a.dtype.kind][0])
                 if not _shares(p, arrays, arrays):
                     _spoil(a)
-    run(*args, **kwargs)
+    answer = run(*args, **kwargs)
     with np.errstate(all="ignore"):
         record = Call(name, module, function, given)
         for p, copy in kept.items():
             if not np.array_equal(_host(arrays[p]), copy, equal_nan=copy.dtype.kind == "f"):
                 record.raise_changed(p)
-        getattr(_reference(), function)(**{**before, **expected})
+        if getattr(_reference(), function)(**{**before, **expected}) is False and answer is False:
+            return answer, 0.0
         dtype = next(
             (a.dtype for a in arrays.values() if a.dtype.kind == "f"), np.dtype(np.float64)
         )
         limits = np.finfo(dtype)
         bounds = spec.bound(before, expected, float(limits.eps), float(limits.tiny))
-        return max(
+        return answer, max(
             (compare(record, o, _host(w), expected[o], bounds) for o, w in written.items()),
             default=0.0,
         )

@@ -152,13 +152,18 @@ def _places(indices: Any, shape: tuple[int, ...], dims: PoolDims) -> np.ndarray:
     indices = dense(indices)
     # The values of indices on a GPU are not looked at: that would wait for it.
     if indices.size and type(indices) is np.ndarray and count_within(indices, places, 0) < 0:
-        wrong = indices[(indices < 0) | (indices >= places)][0]
-        raise ValueError(
-            f"indices: expected places 0 to {places - 1} of a plane {dims.in_size}, got {wrong}"
-        )
+        raise _misplaced(indices, dims)
     if places <= _INT32_PLACES and indices.dtype != _INT32:
         indices = indices.astype(_INT32)
     return indices
+
+
+def _misplaced(indices: np.ndarray, dims: PoolDims) -> ValueError:
+    places = prod(dims.in_size)
+    wrong = indices[(indices < 0) | (indices >= places)][0]
+    return ValueError(
+        f"indices: expected places 0 to {places - 1} of a plane {dims.in_size}, got {wrong}"
+    )
 
 
 def _max_pool_backward(
@@ -180,8 +185,8 @@ def _max_pool_backward(
         check_device("dy", dy, indices=indices)
         indices = same_format(indices, dy)
     dx = empty_as(x_shape, dy)
-    if dx.size:
-        backend.active(dy).max_pool_backward(dy, indices, dx, dims)
+    if dx.size and not backend.active(dy).max_pool_backward(dy, indices, dx, dims):
+        raise _misplaced(indices, dims)
     return dx if type(dx) is np.ndarray else native(dx)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -63,11 +64,15 @@ def max_pool(x: np.ndarray, y: np.ndarray, indices: np.ndarray | None, dims: Poo
         indices[...] = where
 
 
-def max_pool_backward(dy: np.ndarray, indices: np.ndarray, dx: np.ndarray, dims: PoolDims) -> None:
+def max_pool_backward(dy: np.ndarray, indices: np.ndarray, dx: np.ndarray, dims: PoolDims) -> bool:
+    """Whether all indices are places of a plane; dx is rubbish otherwise."""
+    if indices.size and not 0 <= indices.min() <= indices.max() < prod(dims.in_size):
+        return False
     planes = np.zeros_like(_planes(dx), order="C")
     n, c = np.ogrid[: dims.batch, : dims.channels]
     np.add.at(planes, (n[..., None], c[..., None], _planes(indices)), _planes(dy))
     dx[...] = planes.reshape(dx.shape)
+    return True
 
 
 def avg_pool(x: np.ndarray, y: np.ndarray, dims: PoolDims) -> None:

@@ -1,0 +1,184 @@
+# Gradients of maxima of NCHW planes, windows of 3x3 by steps of 1 or 2: down the plane in strips.
+#
+#   rows p, p+1 ... of windows, VL of a row side by side: dy and their indices, loaded once
+#      --compared with the places of 3 taps in 3 rows of dx--> 9 sums in registers
+#      --the topmost 1 or 2 rows are done: taps together, lanes moved by one--> dx
+#      the other rows' sums move up
+#
+#   lane             0 1 2 3 ...        step 1   column w is tap 1 of its own lane's window, tap 0 of
+#   tap 0, 1, 2      . w . . ...                 the next, tap 2 of the one before: VL - 2 columns
+#                                       step 2   two columns a lane, one neighbour: 2 (VL - 1)
+#
+# Lanes at a strip's ends lack a neighbour: strips overlap there. Rows of windows copied between edges,
+# then dy and index loaded anew for each of the 9 taps, two of three across a cache line, took twice as
+# long (3x3/1 on 2x64x28x28: 70 us).
+
+cdef struct planes_strip_t:
+    index_t window        # of lane 0
+    index_t column        # of dx, lane 0's first
+    bint whole            # all windows exist
+    lanes_t inside        # those that do
+    lanes_t out[2]        # columns of dx that are stored: of one vector, of two
+
+
+cdef bint strips_backward(const pool_t *g) noexcept nogil:
+    """Whether the functions below are for such maxima."""
+    return (VL >= 4 and (planes_kind(g) == TRIPLES or planes_kind(g) == DENSE_TRIPLES)
+            and g.n[0] == g.q[0] and g.k[1] == 3 and g.d[1] == 1 and g.s[1] == g.s[2])
+
+
+cdef inline bint place_strip(const pool_t *g, index_t i, planes_strip_t *t) noexcept nogil:
+    """The i-th strip of a plane; False behind the last."""
+    cdef index_t pad = g.p[2], first = 0, after
+    if g.s[2] == 1:
+        t.column = i * (VL - 2) - 1
+        t.window = t.column + pad - 1
+        first = 1
+        after = VL - 1
+    elif pad % 2:
+        t.column = 2 * i * (VL - 1)
+        t.window = t.column // 2 + pad // 2
+        after = 2 * VL - 2
+    else:
+        t.column = 2 * i * (VL - 1) - 2
+        t.window = i * (VL - 1) - 1 + pad // 2
+        first = 2
+        after = 2 * VL
+    after = min_index(after, g.n[2] - t.column)
+    t.out[0] = vlanes(first, after)
+    t.out[1] = vlanes(0, after - VL)
+    t.inside = vlanes(-t.window, g.q[2] - t.window)
+    t.whole = t.window >= 0 and t.window + VL <= g.q[2]
+    return first < after
+
+
+cdef inline void add_matches(vec_t v, mask_t at, mask_t here, vec_t *a, vec_t *b,
+                             vec_t *c) noexcept nogil:
+    """v where its place is here, or one or two columns further on, to the three taps' sums."""
+    a[0] = vadd_equal(a[0], at, here, v)
+    b[0] = vadd_equal(b[0], at, here + isplat(1), v)
+    c[0] = vadd_equal(c[0], at, here + isplat(2), v)
+
+
+cdef inline void join_taps(index_t s, index_t odd_pad, vec_t a, vec_t b, vec_t c,
+                            const planes_strip_t *t, real_t *dx) noexcept nogil:
+    """A row of dx from the sums of its taps."""
+    prefetch_ahead(dx)
+    if s == 1:
+        vstore_some(dx, t.out[0], b + vnext(a) + vprevious(c))
+        return
+    prefetch_ahead(dx + VL)
+    if odd_pad:
+        a = c + vnext(a)
+    else:
+        c = a + vprevious(c)
+        a = b
+        b = c
+    vstore_some(dx, t.out[0], vlower(b, a))
+    vstore_some(dx + VL, t.out[1], vupper(b, a))
+
+
+cdef inline void strip_down(index_t s, index_t odd_pad, const pool_t *g, const planes_strip_t *t,
+                            const real_t *dy, const int32_t *at, lane_t place, mask_t steps,
+                            index_t h, index_t end, real_t *dx) noexcept nogil:
+    """Rows h ... end - 1 of a strip; the pointers are the slice's, place is its first place."""
+    cdef vec_t a0 = vzero(), a1 = vzero(), a2 = vzero(), b0 = vzero(), b1 = vzero(), b2 = vzero()
+    cdef vec_t c0, c1, c2, v
+    cdef mask_t here, where, width = isplat(<lane_t> g.n[2])
+    cdef index_t p = first_held(g, h), last = (end - 1 + g.p[1]) // s, row = p * s - g.p[1], i
+    here = steps + isplat(place + <lane_t> (row * g.n[2] + t.window * s - g.p[2]))
+    i = p * g.q[2] + t.window
+    dx = dx + row * g.n[2] + t.column
+    for p in range(p, last + 1):
+        c0 = c1 = c2 = vzero()
+        if p < g.q[1]:
+            prefetch_ahead(dy + i)
+            if t.whole:
+                v = vload(dy + i)
+                where = iload32(at + i)
+            else:
+                v = vload_some(dy + i, t.inside)
+                where = iload32_some(at + i, t.inside)
+            add_matches(v, where, here, &a0, &a1, &a2)
+            where = where - width
+            add_matches(v, where, here, &b0, &b1, &b2)
+            add_matches(v, where - width, here, &c0, &c1, &c2)
+        if h <= row < end:
+            join_taps(s, odd_pad, a0, a1, a2, t, dx)
+        if s == 2 and h <= row + 1 < end:
+            join_taps(s, odd_pad, b0, b1, b2, t, dx + g.n[2])
+        if s == 1:
+            a0 = b0
+            a1 = b1
+            a2 = b2
+            b0 = c0
+            b1 = c1
+            b2 = c2
+        else:
+            a0 = c0
+            a1 = c1
+            a2 = c2
+            b0 = b1 = b2 = vzero()
+        here = here + (width if s == 1 else width + width)
+        row += s
+        i += g.q[2]
+        dx += s * g.n[2]
+
+
+cdef inline void strips_rows(const planes_t *plan, index_t s, index_t odd_pad, index_t row,
+                             index_t end) noexcept nogil:
+    """Rows row ... end - 1 of dx, counted over all planes."""
+    cdef planes_t copy = plan[0]
+    cdef const planes_t *f = &copy
+    cdef const pool_t *g = &f.g
+    cdef index_t slice, h, stop, i, at, plane = g.n[1] * g.n[2]
+    cdef lane_t lanes[VL]
+    cdef planes_strip_t t
+    for i in range(VL):
+        lanes[i] = <lane_t> (i * s)
+    while row < end:
+        slice = row // g.n[1]
+        h = row % g.n[1]
+        stop = min_index(h + end - row, g.n[1])
+        check_windows(f, slice, 0, g.q[1])
+        at = slice * g.q[1] * g.q[2]
+        i = 0
+        while place_strip(g, i, &t):
+            strip_down(s, odd_pad, g, &t, f.src + at, f.indices + at,
+                       <lane_t> (slice % g.n[0] * plane), iload(lanes), h, stop,
+                       f.dst + slice * plane)
+            i += 1
+        row += stop - h
+
+
+cdef void strips_part(const planes_t *f, index_t part, index_t parts,
+                      real_t *memory) noexcept nogil:
+    cdef index_t rows = f.g.planes * f.g.n[0] * f.g.n[1]
+    cdef index_t row = rows * part // parts, end = rows * (part + 1) // parts
+    if f.g.s[2] == 1:
+        strips_rows(f, 1, 0, row, end)
+    elif f.g.p[2] % 2:
+        strips_rows(f, 2, 1, row, end)
+    else:
+        strips_rows(f, 2, 0, row, end)
+
+
+cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_threads) except -1:
+    """Whether one of the special kernels was there to make dx from dy (and indices)."""
+    cdef const pool_t *g = &f.g
+    cdef index_t work = max_index(cnp.PyArray_SIZE(dx), cnp.PyArray_SIZE(dy))
+    f.src = pointer(dy)
+    f.src_end = f.src + cnp.PyArray_SIZE(dy)
+    f.dst = pointer(dx)
+    if pixels_backward(g):
+        run_planes(f, pixels_backward_part, work, g.q[1] + g.q[2], n_threads)
+        return True
+    if f.maximum and strips_backward(g):
+        run_planes(f, strips_part, work, 0, n_threads)
+        return True
+    if planes_backward_kind(g) == NO_PLANES or (f.maximum and not separate_pairs(g)):
+        return False
+    set_band(f, max_index(g.q[2], ceil_div(g.n[2], g.s[2])) + 4)
+    run_planes(f, planes_backward_part, work, f.band * f.width + padded(g.q[2]) + VL + g.q[1],
+               n_threads)
+    return True
