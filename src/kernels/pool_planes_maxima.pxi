@@ -13,6 +13,9 @@
 # then dy and index loaded anew for each of the 9 taps, two of three across a cache line, took twice as
 # long (3x3/1 on 2x64x28x28: 70 us).
 
+cdef enum:
+    LINE = 64 // sizeof(real_t)
+
 cdef struct planes_strip_t:
     index_t window        # of lane 0
     index_t column        # of dx, lane 0's first
@@ -63,11 +66,9 @@ cdef inline void add_matches(vec_t v, mask_t at, mask_t here, vec_t *a, vec_t *b
 cdef inline void join_taps(index_t s, index_t odd_pad, vec_t a, vec_t b, vec_t c,
                             const planes_strip_t *t, real_t *dx) noexcept nogil:
     """A row of dx from the sums of its taps."""
-    prefetch_ahead(dx)
     if s == 1:
         vstore_some(dx, t.out[0], b + vnext(a) + vprevious(c))
         return
-    prefetch_ahead(dx + VL)
     if odd_pad:
         a = c + vnext(a)
     else:
@@ -80,17 +81,22 @@ cdef inline void join_taps(index_t s, index_t odd_pad, vec_t a, vec_t b, vec_t c
 
 cdef inline void strip_down(index_t s, index_t odd_pad, const pool_t *g, const planes_strip_t *t,
                             const real_t *dy, const int32_t *at, lane_t place, mask_t steps,
-                            index_t h, index_t end, real_t *dx) noexcept nogil:
-    """Rows h ... end - 1 of a strip; the pointers are the slice's, place is its first place."""
+                            index_t h, index_t end, real_t *dx, const real_t *ahead,
+                            index_t lines) noexcept nogil:
+    """Rows h ... end - 1 of a strip; the pointers are the slice's, place is its first place. So
+    many lines are fetched from `ahead` on for each row of windows."""
     cdef vec_t a0 = vzero(), a1 = vzero(), a2 = vzero(), b0 = vzero(), b1 = vzero(), b2 = vzero()
     cdef vec_t c0, c1, c2, v
     cdef mask_t here, where, width = isplat(<lane_t> g.n[2])
-    cdef index_t p = first_held(g, h), last = (end - 1 + g.p[1]) // s, row = p * s - g.p[1], i
+    cdef index_t p = first_held(g, h), last = (end - 1 + g.p[1]) // s, row = p * s - g.p[1], i, j
     here = steps + isplat(place + <lane_t> (row * g.n[2] + t.window * s - g.p[2]))
     i = p * g.q[2] + t.window
     dx = dx + row * g.n[2] + t.column
     for p in range(p, last + 1):
         c0 = c1 = c2 = vzero()
+        for j in range(lines):
+            prefetch_near(ahead)
+            ahead = ahead + LINE
         if p < g.q[1]:
             prefetch_ahead(dy + i)
             if t.whole:
@@ -131,11 +137,14 @@ cdef inline void strips_rows(const planes_t *plan, index_t s, index_t odd_pad, i
     cdef planes_t copy = plan[0]
     cdef const planes_t *f = &copy
     cdef const pool_t *g = &f.g
-    cdef index_t slice, h, stop, i, at, plane = g.n[1] * g.n[2]
+    cdef index_t slice, h, stop, i, at, plane = g.n[1] * g.n[2], lines
     cdef lane_t lanes[VL]
     cdef planes_strip_t t
     for i in range(VL):
         lanes[i] = <lane_t> (i * s)
+    # The next plane of dx, evenly over the rows of all strips.
+    lines = ceil_div(g.n[2], VL - 2 if s == 1 else 2 * VL - 2) * g.q[1] * LINE
+    lines = ceil_div(plane, lines)
     while row < end:
         slice = row // g.n[1]
         h = row % g.n[1]
@@ -146,7 +155,8 @@ cdef inline void strips_rows(const planes_t *plan, index_t s, index_t odd_pad, i
         while place_strip(g, i, &t):
             strip_down(s, odd_pad, g, &t, f.src + at, f.indices + at,
                        <lane_t> (slice % g.n[0] * plane), iload(lanes), h, stop,
-                       f.dst + slice * plane)
+                       f.dst + slice * plane,
+                       f.dst + (slice + 1) * plane + i * g.q[1] * lines * LINE, lines)
             i += 1
         row += stop - h
 
