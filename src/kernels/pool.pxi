@@ -1,6 +1,7 @@
 # Pooling: geometry, and what all its files share.
 #
-#   pool_planes.pxi ..._indices ..._backward   NCHW, the windows nearly every network has
+#   pool_planes.pxi ..._indices ..._backward   NCHW, the windows nearly every network has;
+#               ..._maxima                     gradients of maxima of 3x3
 #   pool_pixels.pxi ..._backward               channels-last: 3 columns; gradients
 #   pool_taps.pxi                              everything else, as reductions over runs:
 #   pool_forward.pxi pool_backward.pxi         which runs
