@@ -274,16 +274,22 @@ cdef void softmax_backward_row(const slices_t *s, index_t o, index_t j, int lane
     cdef real_t *dx = s.out + o * s.n
     cdef index_t i, whole = s.n // VL * VL
     cdef int rest = <int> (s.n - whole)
-    cdef vec_t total = vzero()
-    cdef real_t mean
-    for i in range(s.n // VL):
-        total = total + vload(dy + VL * i) * vload(y + VL * i)
+    cdef vec_t a = vzero(), b = vzero(), mean
+    i = 0
+    while i + WL <= s.n:
+        a = a + vload_ahead(dy + i) * vload_ahead(y + i)
+        b = b + vload_ahead(dy + i + VL) * vload_ahead(y + i + VL)
+        i += WL
+    if i < whole:
+        a = a + vload(dy + i) * vload(y + i)
     if rest:
-        total = total + (vload_first(dy + whole, rest, vzero())
-                         * vload_first(y + whole, rest, vzero()))
-    mean = vsum(total)
-    for i in range(s.n):
-        dx[i] = y[i] * (dy[i] - mean)
+        b = b + vload_first(dy + whole, rest, vzero()) * vload_first(y + whole, rest, vzero())
+    mean = vsplat(vsum(a + b))
+    for i in range(s.n // VL):
+        vstore_ahead(dx + VL * i, vload(y + VL * i) * (vload(dy + VL * i) - mean))
+    if rest:
+        vstore_first(dx + whole, rest, vload_first(y + whole, rest, vzero())
+                     * (vload_first(dy + whole, rest, vzero()) - mean))
 
 
 cdef void log_softmax_backward_row(const slices_t *s, index_t o, index_t j,
