@@ -42,10 +42,12 @@ cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
     p.begins, p.ends = c.bias != NULL, c.relu
     if c.x.channels_last:
         p.m, p.n = c.batch * c.pixels, c.filters
+        p.run = p.n
         p.fill_a, p.store, p.prepare = fill_im2col_pixels, store_pixels, move_to_rows
         p.locate_c, p.c_stride = locate_pixel, c.y.at[2]
     else:
         p.m, p.n = c.filters, c.batch * c.pixels
+        p.run = c.axis[2].n_out
         p.fill_b, p.store, p.prepare = fill_im2col_rows, store_planes, move_to_columns
         if is_plane(c):
             p.locate_c, p.c_stride = locate_plane, c.y.c

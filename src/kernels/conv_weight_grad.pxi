@@ -143,6 +143,7 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
             p.locate_a, p.a_stride = locate_channel, c.x.c
             if c.pixels >= KC // 2 and spreads(c.x.c):
                 p.period, p.period_a = c.pixels, c.x.n
+    p.run = p.n
 
 
 cdef inline index_t weight_grad_window(const conv_t *c, const product_t *p) noexcept nogil:

@@ -64,6 +64,7 @@ cdef struct product_t:
     bint columns_b          # B's columns are contiguous, and b_stride apart
     locate_t locate_c       # or NULL (or NULL for a tile whose rows are no runs); rows c_stride apart
     index_t c_stride
+    index_t run             # whole tiles between its multiples follow one another, where they are located
     bint begins, ends       # whether store does more than add on the first, on the last part
     index_t block_m, block_n
     index_t band            # rows of a block that are in the buffer at a time, at most
@@ -82,12 +83,14 @@ cdef inline index_t blocks_of(const product_t *p) noexcept nogil:
     return ceil_div(p.m, p.block_m) * ceil_div(p.n, p.block_n)
 
 
-cdef inline index_t group_of(index_t kc) noexcept nogil:
+cdef inline index_t group_of(index_t kc, index_t groups) noexcept nogil:
     """Columns of the panels that are multiplied in turn with the same rows of A.
 
     A's rows stay in L1, the panels come from L2 in order, well prefetched; and B and C are read
-    and written in longer runs.
+    and written in longer runs. Short panels that are read twice stay in L1 too.
     """
+    if groups <= 2 and kc <= 2 * STRIDE:
+        return GROUP * NR
     return min_index(KC * GROUP // kc, MOST_PANELS) * NR
 
 
@@ -177,11 +180,14 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     cdef const real_t *next_b
     cdef real_t *out
     cdef index_t j = j0, wide, end, cols, at, ld, i, n, t, group, groups = ceil_div(rows, MR)
-    cdef index_t strides = ceil_div(kc, STRIDE), group_columns = group_of(kc)
+    cdef index_t run_end = 0
+    cdef index_t strides = ceil_div(kc, STRIDE), group_columns = group_of(kc, groups)
     cdef bint plain = not (first and p.begins or last and p.ends)
     # Rows of A that follow one another as they lie go to L1 a tile ahead: copied rows are near enough.
     cdef bint streams = p.rows_a != NULL and step == 1 and lda == kc
-    cdef bint brief = kc <= 4 * STRIDE, copied
+    cdef bint brief = kc <= 4 * STRIDE, copied, follows
+    # Too short to ask for C's tile in time.
+    cdef bint briefest = kc <= 2 * STRIDE and step == 1 and p.place_b != NULL
     cdef ahead_t ahead
     ahead.c_stride = p.c_stride
     ahead.c = ahead.stream = NULL
@@ -201,10 +207,11 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
             cols = min_index(NR, end - at)
             panel[t] = NULL
             lds[t] = NR
+            follows = t > 0 and at + NR <= run_end  # no divisions then
             if p.panels_b != NULL:
                 panel[t] = p.panels_b + at * p.k + k * NR
             elif p.place_b != NULL and cols == NR:
-                panel[t] = p.place_b(p.b, k, at)
+                panel[t] = panel[t - 1] + NR if follows else p.place_b(p.b, k, at)
                 lds[t] = p.ld_b
             if panel[t] == NULL:
                 panel[t] = panels + (at - j) * kc
@@ -212,7 +219,11 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 copied = True
                 if not filled:
                     p.fill_b(p.b, k, kc, at, cols, panels + (at - j) * kc, NR)
-            place[t] = <real_t *> p.locate_c(p.c, row, at) if p.locate_c != NULL else NULL
+            place[t] = NULL
+            if p.locate_c != NULL:
+                place[t] = place[t - 1] + NR if follows else <real_t *> p.locate_c(p.c, row, at)
+            if not follows:
+                run_end = (at // p.run + 1) * p.run
             at += NR
         if p.panels_b == NULL and not filled and p.locate_b != NULL:
             next_b = NULL
@@ -262,7 +273,10 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 if streams:
                     ahead.pace = ceil_div(n, ceil_div(wide, NR))
                     ahead.stream = a + (i + n) * lda + t * ahead.pace * kc
-                if step == 1:
+                if briefest and lds[t] != NR:
+                    brief_tile(<int> n, kc, a + i * lda, lda, panel[t], lds[t], out, ld,
+                               out != tile and not first, &ahead)
+                elif step == 1:
                     tile_of_rows(<int> n, cols, kc, a + i * lda, lda, panel[t], lds[t], out, ld,
                                  out != tile and not first, &ahead)
                 else:

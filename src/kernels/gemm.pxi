@@ -275,7 +275,7 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
         result.row, result.col = result.col, result.row
         result.addend_row, result.addend_col = result.addend_col, result.addend_row
     p.prepare = NULL
-    p.period, p.period_a = p.k, 0
+    p.period, p.period_a, p.run = p.k, 0, p.n
     p.fill_a, p.a, p.rows_a = fill_dense, &left, NULL
     p.fill_b, p.b, p.panels_b, p.place_b = fill_dense, &right, NULL, NULL
     p.store, p.c = store_dense, &result
