@@ -14,82 +14,17 @@
 # the strides; not on n or on threads.
 
 cdef enum:
-    DOT_ROWS = 4
-    DOT_COLS = 6     # and at most NR
     FEW_DOT = 16     # rows up to which dot products beat the engine, which transposes panels of B
     FEW_AXPY = 4     # rows up to which reading B in place beats copying it
     SPAN = 1024      # columns of C that stay in L1
     THIN_SCRATCH = MR * NR + FEW_AXPY * SPAN
 
 
-cdef inline void dot_tile(const int rows, const int cols, index_t k, const real_t *a, index_t lda,
-                          const real_t *b, index_t ldb, real_t *tile) noexcept nogil:
-    """tile[i * NR + j] = sum over k of a[i * lda + k] b[j * ldb + k]"""
-    cdef vec_t sums[DOT_ROWS][DOT_COLS]
-    cdef vec_t row[DOT_COLS]
-    cdef vec_t left[DOT_ROWS]
-    cdef vec_t right
-    cdef int i, j, rest = <int> (k % VL)
-    cdef index_t at = 0
-    for i in range(rows):
-        for j in range(cols):
-            sums[i][j] = vzero()
-    while at + VL <= k:
-        for i in range(rows):
-            left[i] = vload(a + i * lda + at)
-        for j in range(cols):
-            right = vload(b + j * ldb + at)
-            for i in range(rows):
-                sums[i][j] = sums[i][j] + left[i] * right
-        at += VL
-    if rest > 0:
-        for i in range(rows):
-            left[i] = vload_first(a + i * lda + at, rest, vzero())
-        for j in range(cols):
-            right = vload_first(b + j * ldb + at, rest, vzero())
-            for i in range(rows):
-                sums[i][j] = sums[i][j] + left[i] * right
-    for i in range(rows):
-        for j in range(cols):
-            row[j] = sums[i][j]
-        vsums(row, cols)
-        for j in range((cols + VL - 1) // VL):
-            vstore(tile + i * NR + j * VL, row[j])
-
-
-cdef inline void dot_columns(const int rows, int cols, index_t k, const real_t *a, index_t lda,
-                             const real_t *b, index_t ldb, real_t *tile) noexcept nogil:
-    if cols == 6:
-        dot_tile(rows, 6, k, a, lda, b, ldb, tile)
-    elif cols == 5:
-        dot_tile(rows, 5, k, a, lda, b, ldb, tile)
-    elif cols == 4:
-        dot_tile(rows, 4, k, a, lda, b, ldb, tile)
-    elif cols == 3:
-        dot_tile(rows, 3, k, a, lda, b, ldb, tile)
-    elif cols == 2:
-        dot_tile(rows, 2, k, a, lda, b, ldb, tile)
-    else:
-        dot_tile(rows, 1, k, a, lda, b, ldb, tile)
-
-
-cdef void dot_product(int rows, int cols, index_t k, const real_t *a, index_t lda, const real_t *b,
-                      index_t ldb, real_t *tile) noexcept nogil:
-    if rows == 4:
-        dot_columns(4, cols, k, a, lda, b, ldb, tile)
-    elif rows == 3:
-        dot_columns(3, cols, k, a, lda, b, ldb, tile)
-    elif rows == 2:
-        dot_columns(2, cols, k, a, lda, b, ldb, tile)
-    else:
-        dot_columns(1, cols, k, a, lda, b, ldb, tile)
-
-
 cdef void dot_task(const product_t *p, index_t begin, index_t end, const real_t *a, index_t lda,
                    real_t *tile) noexcept nogil:
     """Columns begin ... end of C."""
     cdef const dense_t *right = <const dense_t *> p.b
-    cdef index_t bands = ceil_div(p.m, DOT_ROWS), groups = ceil_div(end - begin, min_index(DOT_COLS, NR))
+    cdef index_t bands = ceil_div(p.m, DOT_ROWS), groups = ceil_div(end - begin, DOT_COLS)
     cdef index_t group, band, i, j, next_i, next_j
     j = begin
     for group in range(groups):
@@ -97,8 +32,8 @@ cdef void dot_task(const product_t *p, index_t begin, index_t end, const real_t 
         i = 0
         for band in range(bands):
             next_i = p.m * (band + 1) // bands
-            dot_product(<int> (next_i - i), <int> (next_j - j), p.k, a + i * lda, lda,
-                        right.data + j * right.col, right.col, tile)
+            dot_tile(<int> (next_i - i), <int> (next_j - j), p.k, a + i * lda, lda,
+                     right.data + j * right.col, right.col, tile)
             p.store(p.c, i, next_i - i, j, next_j - j, tile, True, True)
             i = next_i
         j = next_j

@@ -49,7 +49,6 @@ cdef extern from "simd.h" nogil:
     real_t relu1(real_t x)
     real_t sqrt1(real_t x)
     real_t vsum(vec_t v)
-    void vsums(vec_t *v, int n)
     vec_t veven(vec_t a, vec_t b)
     vec_t vodd(vec_t a, vec_t b)
     vec_t vnext(vec_t v)
@@ -154,6 +153,12 @@ cdef extern from "winograd_product.h" nogil:
     void part_product(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t lda,
                       const real_t *b, Py_ssize_t ldb, const real_t *before, Py_ssize_t ld_before,
                       real_t *out, Py_ssize_t ld, ahead_t *ahead)
+
+cdef extern from "dot_kernel.h" nogil:
+    enum: DOT_ROWS
+    enum: DOT_COLS
+    void dot_tile(int rows, int cols, Py_ssize_t kc, const real_t *a, Py_ssize_t lda,
+                  const real_t *b, Py_ssize_t ldb, real_t *tile)
 
 include "common.pxi"
 include "engine.pxi"

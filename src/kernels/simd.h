@@ -211,18 +211,6 @@ INLINE real_t vsum(vec_t v) {
     return v[0];
 }
 
-/* The sums of the lanes of n vectors, in vsum's order: v's first (n + VL - 1) / VL vectors hold them. */
-INLINE void vsums(vec_t *v, const int n) {
-    int count = n;
-    for (int lanes = VL; lanes > 1; lanes /= 2) {
-        for (int i = 0; i < (count + 1) / 2; i++) {
-            vec_t a = v[2 * i], b = v[2 * i + 1 < count ? 2 * i + 1 : 2 * i];
-            v[i] = veven(a, b) + vodd(a, b);
-        }
-        count = (count + 1) / 2;
-    }
-}
-
 /* VL rows of VL elements at src, their columns as rows at dst. */
 #if defined(__AVX512F__) && BYTES_OF(REAL) == 4
 /* Four rows that are four apart go into the 128-bit lanes of a register as they are loaded, which
