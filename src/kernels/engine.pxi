@@ -119,14 +119,14 @@ cdef index_t scratch_size(const product_t *p) noexcept nogil:
     return buffer_size(p) + panels_size(p) + MR * NR + 2 * VL
 
 
-cdef void choose_blocks(product_t *p, bint long_blocks, index_t tasks,
-                        int n_threads) noexcept nogil:
+cdef void choose_blocks(product_t *p, bint long_blocks, index_t tasks, int n_threads,
+                        index_t per_thread=4) noexcept nogil:
     """Blocks of C: as large as the caches like, but enough of them for all threads.
 
     long_blocks: a block may have more rows than a band; tasks: how many products like this one run
-    at the same time.
+    at the same time; per_thread: at least so many blocks, where there is more than one thread.
     """
-    cdef index_t wanted = 4 * n_threads if n_threads > 1 else 1, blocks
+    cdef index_t wanted = per_thread * n_threads if n_threads > 1 else 1
     p.band = ceil_div(p.m, ceil_div(p.m, MC))
     p.block_m = p.m if long_blocks else p.band
     p.block_n = min_index(p.n, PANELS // (KC * sizeof(real_t)))
