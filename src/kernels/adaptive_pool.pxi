@@ -8,9 +8,18 @@
 # pool is one long sum per plane (NCHW) or per channel (channels-last). Long sums are cut into
 # pieces of PIECE, whose sums are summed, so that rounding stays small; the order is one for any number
 # of threads.
+#
+# Where cells begin and end is found once a call, without a division each: a cell of a few elements
+# takes less than one. Cells of one size that lie apart are the windows of an average pool, and are
+# left to it where it has a kernel for them.
 
 cdef enum:
     PIECE = 64
+    FEW = 8               # elements of a cell that are summed one by one
+
+cdef struct cell_t:
+    index_t begin, end
+    real_t share          # 1 / size
 
 cdef struct cells_t:
     index_t planes, inner
@@ -19,14 +28,43 @@ cdef struct cells_t:
     const real_t *src
     real_t *dst
     index_t wide           # elements of a row in between
+    cell_t *cells[3]       # of each axis
+    cell_t *reach[2]       # backward: of each place along D and H, the cells that hold it
 
 
-cdef inline index_t cell_begin(const cells_t *c, int axis, index_t p) noexcept nogil:
-    return p * c.n[axis] // c.q[axis]
+cdef void find_cells(index_t n, index_t q, cell_t *cells) noexcept nogil:
+    """The q cells of n places. With n and q exchanged: of each place, the cells that hold it."""
+    cdef index_t step = n // q, more = n % q, at = 0, rest = 0, i
+    for i in range(q):
+        cells[i].begin = at
+        at += step
+        rest += more
+        if rest >= q:
+            rest -= q
+            at += 1
+        cells[i].end = at + (rest > 0)
+        cells[i].share = 1.0 / <double> (cells[i].end - cells[i].begin)
 
 
-cdef inline index_t cell_end(const cells_t *c, int axis, index_t p) noexcept nogil:
-    return ceil_div((p + 1) * c.n[axis], c.q[axis])
+cdef bint are_windows(pool_t *g, cnp.ndarray image, cnp.ndarray cells):
+    """Whether all cells have one size and lie apart; g becomes the average pool with these windows."""
+    cdef int rank = cnp.PyArray_NDIM(image) - 2, i
+    for i in range(3):
+        g.n[i] = g.q[i] = g.d[i] = g.s[i] = 1
+        g.p[i] = 0
+        if i >= 3 - rank:
+            g.n[i] = cnp.PyArray_DIM(image, i + rank - 1)
+            g.q[i] = cnp.PyArray_DIM(cells, i + rank - 1)
+        if g.n[i] % g.q[i] != 0:
+            return False
+        g.end[i] = g.n[i]
+        g.k[i] = g.n[i] // g.q[i]
+        if g.q[i] > 1:
+            g.s[i] = g.k[i]
+    g.count_pad = True
+    g.divisor = 0
+    set_planes(image, cells, &g.planes, &g.inner)
+    return True
 
 
 cdef int set_cells(cells_t *c, cnp.ndarray image, cnp.ndarray cells) except -1:
@@ -98,12 +136,17 @@ cdef inline void sum_columns(const real_t *x, index_t stride, index_t n, int wid
         vstore(y + j * VL, vsplat(factor) * sum[j])
 
 
-cdef void sum_cell(const real_t *x, index_t n, index_t inner, real_t factor,
+cdef inline void sum_cell(const real_t *x, index_t n, index_t inner, real_t factor,
                    real_t *y) noexcept nogil:
     """factor times the sum of n pixels."""
     cdef index_t i = 0, j
     cdef real_t sum
-    if inner == 1:
+    if inner == 1 and n <= FEW:
+        sum = x[0]
+        for j in range(1, n):
+            sum = sum + x[j]
+        y[0] = factor * sum
+    elif inner == 1:
         y[0] = factor * sum_run(x, n)
     elif inner >= VL:
         while i + 4 * VL <= inner:
@@ -127,15 +170,35 @@ cdef void add_run(const real_t *x, index_t n, real_t *sum) noexcept nogil:
         sum[i] = sum[i] + x[i]
 
 
-cdef void sum_row_of_cells(const cells_t *c, index_t row, real_t *sum, real_t *piece) noexcept nogil:
-    """Row `row` of y, counted over all planes."""
-    cdef index_t o = row // c.q[1] % c.q[0], p = row % c.q[1], plane = row // c.q[1] // c.q[0]
-    cdef index_t d0 = cell_begin(c, 0, o), h0 = cell_begin(c, 1, p)
-    cdef index_t height = cell_end(c, 1, p) - h0, rows = (cell_end(c, 0, o) - d0) * height
+cdef inline vec_t sum_short_rows(const real_t *x, index_t depth, index_t slice, index_t height,
+                                 int length) noexcept nogil:
+    """The sum of depth * height rows of `length` <= VL elements; slices are `slice` apart."""
+    cdef vec_t total = vzero(), piece = vzero()
+    cdef index_t d, h, left = PIECE
+    for d in range(depth):
+        for h in range(height):
+            piece = piece + vload_first(x + d * slice + h * length, length, vzero())
+            left -= 1
+            if left == 0:
+                total = total + piece
+                piece = vzero()
+                left = PIECE
+    return total + piece
+
+
+cdef void sum_row_of_cells(const cells_t *c, index_t plane, index_t o, index_t p, real_t *dst,
+                           real_t *sum, real_t *piece) noexcept nogil:
+    """A row of y."""
+    cdef index_t d0 = c.cells[0][o].begin, h0 = c.cells[1][p].begin, depth = c.cells[0][o].end - d0
+    cdef index_t height = c.cells[1][p].end - h0, rows = depth * height
     cdef index_t length = c.n[2] * c.inner, i = 0, q, begin, end
     cdef const real_t *image = c.src + plane * c.n[0] * c.n[1] * length
     cdef const real_t *src = image + (d0 * c.n[1] + h0) * length
-    if rows > 1:
+    cdef const cell_t *cells = c.cells[2]
+    if rows > 1 and length <= VL:
+        vstore(sum, sum_short_rows(src, depth, c.n[1] * length, height, <int> length))
+        src = sum
+    elif rows > 1:
         zero_run(sum, length)
         while i < rows:
             end = min_index(i + PIECE, rows)
@@ -147,44 +210,48 @@ cdef void sum_row_of_cells(const cells_t *c, index_t row, real_t *sum, real_t *p
             add_run(piece, length, sum)
         src = sum
     for q in range(c.q[2]):
-        begin = cell_begin(c, 2, q)
-        end = cell_end(c, 2, q)
+        begin, end = cells[q].begin, cells[q].end
         sum_cell(src + begin * c.inner, end - begin, c.inner,
-                 1.0 / <double> (rows * (end - begin)), c.dst + (row * c.q[2] + q) * c.inner)
+                 1.0 / <double> (rows * (end - begin)), dst + q * c.inner)
 
 
-cdef inline bint same_cells(const cells_t *c, index_t row) noexcept nogil:
-    """Whether row `row` of dx lies in the cells that the row before it lies in."""
-    cdef index_t h = row % c.n[1]
-    return (h > 0 and (h - 1) * c.q[1] // c.n[1] == h * c.q[1] // c.n[1]
-            and ceil_div(h * c.q[1], c.n[1]) == ceil_div((h + 1) * c.q[1], c.n[1]))
+cdef inline bint same_cells(const cells_t *c, index_t h) noexcept nogil:
+    """Whether row h of a slice of dx lies in the cells that the row before it lies in."""
+    return (h > 0 and c.reach[1][h - 1].begin == c.reach[1][h].begin
+            and c.reach[1][h - 1].end == c.reach[1][h].end)
 
 
-cdef void spread_row_of_cells(const cells_t *c, index_t row, real_t *sum) noexcept nogil:
-    """Row `row` of dx, counted over all planes. Cells that hold place i: i q/n to (i+1) q/n."""
-    cdef index_t d = row // c.n[1] % c.n[0], h = row % c.n[1], plane = row // c.n[1] // c.n[0]
-    cdef index_t length = c.q[2] * c.inner, inner = c.inner, o, p, q, i, begin, end
+cdef void spread_row_of_cells(const cells_t *c, index_t plane, index_t d, index_t h, real_t *dst,
+                              real_t *sum) noexcept nogil:
+    """A row of dx."""
+    cdef index_t length = c.q[2] * c.inner, inner = c.inner, o, p, q, i, begin, end, before = 0
     cdef const real_t *src
-    cdef real_t *dst = c.dst + row * c.n[2] * inner
-    cdef real_t factor
+    cdef const cell_t *cells = c.cells[2]
+    cdef real_t factor, v
     zero_run(sum, length)
-    for o in range(d * c.q[0] // c.n[0], ceil_div((d + 1) * c.q[0], c.n[0])):
-        for p in range(h * c.q[1] // c.n[1], ceil_div((h + 1) * c.q[1], c.n[1])):
+    for o in range(c.reach[0][d].begin, c.reach[0][d].end):
+        for p in range(c.reach[1][h].begin, c.reach[1][h].end):
             src = c.src + ((plane * c.q[0] + o) * c.q[1] + p) * length
-            factor = 1.0 / <double> ((cell_end(c, 0, o) - cell_begin(c, 0, o))
-                                     * (cell_end(c, 1, p) - cell_begin(c, 1, p)))
+            factor = c.cells[0][o].share * c.cells[1][p].share
             for i in range(length):
                 sum[i] = sum[i] + factor * src[i]
-    end = 0
     for q in range(c.q[2]):
-        begin = cell_begin(c, 2, q)
-        factor = 1.0 / <double> (cell_end(c, 2, q) - begin)
+        begin, end = cells[q].begin, cells[q].end
+        factor = cells[q].share
+        if inner == 1 and end - begin <= FEW:
+            v = sum[q] * factor
+            for i in range(begin, before):
+                dst[i] = dst[i] + v
+            for i in range(max_index(begin, before), end):
+                dst[i] = v
+            before = end
+            continue
         for i in range(q * inner, (q + 1) * inner):
             sum[i] = sum[i] * factor
-        for i in range(begin, end):  # held by the cell before it, too
+        for i in range(begin, before):  # held by the cell before it, too
             add_run(sum + q * inner, inner, dst + i * inner)
-        begin = max_index(begin, end)
-        end = cell_end(c, 2, q)
+        begin = max_index(begin, before)
+        before = end
         repeat_pixel(sum + q * inner, inner, dst + begin * inner, end - begin)
 
 
@@ -228,7 +295,10 @@ cdef void copy_row(const real_t *src, real_t *dst, index_t n) noexcept nogil:
 
 cdef void cells_part(const cells_t *c, bint backward, index_t rows, index_t part, index_t parts,
                      real_t *scratch) noexcept nogil:
+    """A thread's run of rows of y, or of dx."""
     cdef index_t begin = rows * part // parts, length = c.n[2] * c.inner, row
+    cdef index_t depth = c.n[0] if backward else c.q[0], height = c.n[1] if backward else c.q[1]
+    cdef index_t h = begin % height, d = begin // height % depth, plane = begin // (height * depth)
     cdef bint whole = c.q[0] == 1 and c.q[1] == 1 and c.q[2] == 1  # then axes are merged
     flush_denormals()
     for row in range(begin, rows * (part + 1) // parts):
@@ -236,12 +306,20 @@ cdef void cells_part(const cells_t *c, bint backward, index_t rows, index_t part
             sum_cell(c.src + row * length, c.n[2], c.inner, 1.0 / <double> c.n[2],
                      c.dst + row * c.inner)
             continue
-        if backward and row > begin and same_cells(c, row):
+        if backward and row > begin and same_cells(c, h):
             copy_row(c.dst + (row - 1) * length, c.dst + row * length, length)
         elif backward:
-            spread_row_of_cells(c, row, scratch)
+            spread_row_of_cells(c, plane, d, h, c.dst + row * length, scratch)
         else:
-            sum_row_of_cells(c, row, scratch, scratch + c.wide)
+            sum_row_of_cells(c, plane, d, h, c.dst + row * c.q[2] * c.inner, scratch,
+                             scratch + c.wide)
+        h += 1
+        if h == height:
+            h = 0
+            d += 1
+            if d == depth:
+                d = 0
+                plane += 1
 
 
 cdef void cells_run(const cells_t *c, bint backward, index_t rows, index_t work, real_t *scratch,
@@ -256,10 +334,21 @@ cdef void cells_run(const cells_t *c, bint backward, index_t rows, index_t work,
 
 cdef int adaptive(cells_t *c, bint backward, index_t work, int n_threads) except -1:
     cdef workspace_t workspace
-    cdef index_t rows = c.planes * (c.n[0] * c.n[1] if backward else c.q[0] * c.q[1])
+    cdef index_t rows = c.planes * (c.n[0] * c.n[1] if backward else c.q[0] * c.q[1]), scratch, i
+    cdef cell_t *cells
     n_threads = threads_for(work, n_threads)
-    workspace = acquire(2 * c.wide * sizeof(real_t) * n_threads)
+    scratch = padded(2 * c.wide * n_threads) * sizeof(real_t)
+    workspace = acquire(scratch + (c.q[0] + c.q[1] + c.q[2] + c.n[0] + c.n[1]) * sizeof(cell_t))
+    cells = <cell_t *> (workspace.data + scratch)
     with nogil:
+        for i in range(3):
+            c.cells[i] = cells
+            find_cells(c.n[i], c.q[i], cells)
+            cells += c.q[i]
+        for i in range(2 if backward else 0):
+            c.reach[i] = cells
+            find_cells(c.q[i], c.n[i], cells)
+            cells += c.n[i]
         cells_run(c, backward, rows, work, <real_t *> workspace.data, n_threads)
     release(workspace)
     return 0
@@ -268,6 +357,10 @@ cdef int adaptive(cells_t *c, bint backward, index_t work, int n_threads) except
 def adaptive_avg_pool(cnp.ndarray x, cnp.ndarray y, int n_threads):
     """y = the mean of each cell of x."""
     cdef cells_t c
+    cdef planes_t planes
+    planes.maximum = False
+    if are_windows(&planes.g, x, y) and special_forward(&planes, x, y, n_threads):
+        return
     set_cells(&c, x, y)
     c.src = pointer(x)
     c.dst = pointer(y)
@@ -277,6 +370,11 @@ def adaptive_avg_pool(cnp.ndarray x, cnp.ndarray y, int n_threads):
 def adaptive_avg_pool_backward(cnp.ndarray dy, cnp.ndarray dx, int n_threads):
     """dx = the sum of dy / (size of the cell) over the cells that hold an element."""
     cdef cells_t c
+    cdef planes_t planes
+    planes.maximum = False
+    planes.indices = NULL
+    if are_windows(&planes.g, dx, dy) and special_backward(&planes, dy, dx, n_threads):
+        return
     set_cells(&c, dx, dy)
     c.src = pointer(dy)
     c.dst = pointer(dx)

@@ -119,7 +119,7 @@ cdef void set_forward(conv_t *c, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, na
     cdef int rank = <int> len(in_size), i, j
     cdef image_t weights
     c.batch, c.groups = dims[0], dims[3]
-    c.channels, c.filters = dims[1] // c.groups, dims[2] // c.groups
+    c.channels, c.filters = <index_t> dims[1] // c.groups, <index_t> dims[2] // c.groups
     c.bias, c.relu, c.w, c.w_first, c.copy_always = NULL, False, NULL, 0, False
     for i in range(3):
         j = i - 3 + rank

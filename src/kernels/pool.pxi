@@ -5,7 +5,7 @@
 #   pool_pixels.pxi ..._backward               channels-last: 3 columns; gradients
 #   pool_taps.pxi                              everything else, as reductions over runs:
 #   pool_forward.pxi pool_backward.pxi         which runs
-#   pool_plain.pxi                             windows of thousands of rows
+#   pool_plain.pxi                             very large windows, few windows a row, short rows of dx
 #   adaptive_pool.pxi                          cells that follow from the output's size
 
 cdef enum:
@@ -25,24 +25,28 @@ cdef struct pool_t:
     index_t divisor       # 0: none given
 
 
-cdef int set_pool(pool_t *g, dims, cnp.ndarray a, cnp.ndarray b) except -1:
+cdef int set_pool(pool_t *g, named_dims, cnp.ndarray a, cnp.ndarray b) except -1:
     """Geometry of dims (any rank, lifted to 3) and the memory format that a and b have in common."""
-    cdef int rank = len(dims.in_size), i, j
+    cdef tuple dims = <tuple> named_dims  # a PoolDims: a tuple by another name
+    cdef tuple in_size = <tuple> dims[2], kernel_size = <tuple> dims[3], out_size = <tuple> dims[4]
+    cdef tuple stride = <tuple> dims[5], pad_low = <tuple> dims[6], pad_high = <tuple> dims[7]
+    cdef tuple dilation = <tuple> dims[8]
+    cdef int rank = <int> len(in_size), i, j
     for i in range(3):
         j = i - (3 - rank)
         if j < 0:
             g.n[i] = g.q[i] = g.k[i] = g.s[i] = g.d[i] = g.end[i] = 1
             g.p[i] = 0
         else:
-            g.n[i] = dims.in_size[j]
-            g.q[i] = dims.out_size[j]
-            g.k[i] = dims.kernel_size[j]
-            g.s[i] = dims.stride[j]
-            g.p[i] = dims.pad_low[j]
-            g.d[i] = dims.dilation[j]
-            g.end[i] = g.n[i] + <index_t> dims.pad_high[j]
-    g.count_pad = dims.count_include_pad
-    g.divisor = 0 if dims.divisor_override is None else dims.divisor_override
+            g.n[i] = in_size[j]
+            g.q[i] = out_size[j]
+            g.k[i] = kernel_size[j]
+            g.s[i] = stride[j]
+            g.p[i] = pad_low[j]
+            g.d[i] = dilation[j]
+            g.end[i] = g.n[i] + <index_t> pad_high[j]
+    g.count_pad = dims[9]
+    g.divisor = 0 if dims[10] is None else dims[10]
     set_planes(a, b, &g.planes, &g.inner)
     return 0
 

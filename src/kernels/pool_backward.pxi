@@ -356,6 +356,10 @@ cdef int backward(backward_t *b, cnp.ndarray dy, cnp.ndarray dx, int n_threads) 
     b.dy = pointer(dy)
     b.dy_end = b.dy + cnp.PyArray_SIZE(dy)
     b.dx = pointer(dx)
+    if is_scattered_back(b):
+        with nogil:
+            scatter_run(b, work, n_threads)
+        return 0
     b.relative = b.maximum and b.index_size > <int> sizeof(lane_t)
     plan_backward(b)
     n_threads = threads_for(work, n_threads)

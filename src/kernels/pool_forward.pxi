@@ -361,7 +361,7 @@ cdef int forward(forward_t *f, cnp.ndarray x, cnp.ndarray y, int n_threads) exce
     f.x_end = f.x + cnp.PyArray_SIZE(x)
     f.y = pointer(y)
     plan_forward(f)
-    if is_huge(f):
+    if is_plain(f):
         with nogil:
             plain_run(f, work, n_threads)
         return 0

@@ -48,12 +48,29 @@ cdef inline index_t columns_of(const slices_t *s) noexcept nogil:
     return max_index(VL, min_index(COLUMNS, (1 << 17) // s.n // VL * VL))
 
 
-cdef void transpose_few(const real_t *x, index_t rows, index_t n, real_t *t) noexcept nogil:
-    """t[k][i] = x[i][k] for rows of n elements, t's rows VL apart."""
-    cdef index_t i, k
-    for i in range(rows):
-        for k in range(n):
-            t[k * VL + i] = x[i * n + k]
+cdef void rows_to_columns(const real_t *x, int rows, index_t n, bint whole, real_t *t) noexcept nogil:
+    """t[k][i] = x[i][k] for rows of n elements, t's rows VL apart; whole: VL elements can be read."""
+    cdef real_t[MAX_LANES * MAX_LANES] tile
+    cdef index_t k = 0, i
+    while k < n:
+        if whole:
+            vtranspose(x + k, n, t + k * VL, VL)
+        else:
+            for i in range(VL):
+                vstore(tile + i * VL, vload_part(x + i * n + k, 0, n - k) if i < rows else vzero())
+            vtranspose(tile, VL, t + k * VL, VL)
+        k += VL
+
+
+cdef void columns_to_rows(const real_t *t, int rows, index_t n, real_t *y) noexcept nogil:
+    """y[i][k] = t[k][i]; t has memory for whole tiles."""
+    cdef real_t[MAX_LANES * MAX_LANES] tile
+    cdef index_t k = 0, i
+    while k < n:
+        vtranspose(t + k * VL, VL, tile, VL)
+        for i in range(rows):
+            vstore_part(y + i * n + k, vload(tile + i * VL), 0, n - k)
+        k += VL
 
 
 cdef void short_rows(const slices_t *s, index_t o, int rows) noexcept nogil:
@@ -61,8 +78,8 @@ cdef void short_rows(const slices_t *s, index_t o, int rows) noexcept nogil:
     cdef slices_t t = s[0]
     cdef real_t[SHORT_ROW * MAX_LANES] a
     cdef real_t[SHORT_ROW * MAX_LANES] out
-    cdef index_t i, k
-    transpose_few(s.a + o * s.n, rows, s.n, a)
+    rows_to_columns(s.a + o * s.n, rows, s.n,
+                    (o + VL - 1) * s.n + ceil_div(s.n, VL) * VL <= s.outer * s.n, a)
     t.a, t.out, t.outer, t.inner = a, out, 1, VL
     if s.target != NULL:
         t.target = s.target + o
@@ -72,9 +89,7 @@ cdef void short_rows(const slices_t *s, index_t o, int rows) noexcept nogil:
         t.out = s.out + o
     (<slice_t> s.short_rows)(&t, 0, 0, rows)
     if not s.one_each:
-        for i in range(rows):
-            for k in range(s.n):
-                s.out[(o + i) * s.n + k] = out[k * VL + i]
+        columns_to_rows(out, rows, s.n, s.out + o * s.n)
 
 
 cdef void slices_part(slice_t f, const slices_t *s, index_t part, index_t parts) noexcept nogil:
@@ -320,6 +335,12 @@ cdef inline void columns_max(const real_t *x, index_t n, index_t step, int lanes
                              real_t *top) noexcept nogil:
     cdef index_t k
     cdef index_t i
+    cdef vec_t m = vsplat(-INFINITY)
+    if lanes <= VL:
+        for k in range(n):
+            m = vmax(m, vload_part(x + k * step, 0, lanes))
+        vstore(top, m)
+        return
     for i in range(ceil_div(lanes, VL)):
         vstore(top + VL * i, vsplat(-INFINITY))
     for k in range(n):
@@ -330,9 +351,17 @@ cdef inline void columns_max(const real_t *x, index_t n, index_t step, int lanes
 cdef inline void columns_exp(const real_t *x, real_t *y, index_t n, index_t step, int lanes,
                              const real_t *top, real_t *total) noexcept nogil:
     """y = exp(x - top), unless y is NULL; the sums of them."""
-    cdef vec_t e
+    cdef vec_t e, sum = vzero()
     cdef index_t k
     cdef index_t i
+    if lanes <= VL:  # a sum in memory would be waited for
+        for k in range(n):
+            e = vexp_negative(vload_part(x + k * step, 0, lanes) - vload(top))
+            if y != NULL:
+                vstore_part(y + k * step, e, 0, lanes)
+            sum = sum + e
+        vstore(total, sum)
+        return
     for i in range(ceil_div(lanes, VL)):
         vstore(total + VL * i, vzero())
     for k in range(n):
