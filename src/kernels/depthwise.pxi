@@ -214,6 +214,9 @@ cdef void depthwise_run(const conv_t *c, real_t *shared, real_t *scratch, index_
     if c.batch * c.pixels == 0:
         return
     threads = threads_for(c.batch * c.groups * c.filters * c.pixels * (c.taps + 8) // 16, n_threads)
+    if small_fit(c):
+        small_run(c, False, threads)
+        return
     if planes_fit(c):
         planes_run(c, shared, threads)
         return
@@ -303,7 +306,9 @@ cdef void input_grad_run(const conv_t *forward, real_t *shared, real_t *scratch,
             set_gradient(&c[phase], forward, phase)
         threads = threads_for(forward.batch * forward.groups * (c[0].pixels * 4 + forward.pixels),
                               n_threads)
-        if forward.x.channels_last:
+        if small_fit(forward):
+            small_run(forward, True, threads)
+        elif forward.x.channels_last:
             pixels_run(c, <int> phases, shared, threads)
         else:
             phases_run(c, shared, threads)

@@ -159,6 +159,8 @@ def depthwise_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.nda
         with nogil:
             if g.conv.x.channels_last:
                 weight_pixels_run(&g, pdb, scratch, threads)
+            elif small_weight_fit(&g.conv):
+                weight_small_run(&g, pdb, threads)
             else:
                 weight_planes_run(&g, pdb, scratch, threads)
         release(workspace)

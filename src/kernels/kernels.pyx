@@ -160,6 +160,26 @@ cdef extern from "dot_kernel.h" nogil:
     void dot_tile(int rows, int cols, Py_ssize_t kc, const real_t *a, Py_ssize_t lda,
                   const real_t *b, Py_ssize_t ldb, real_t *tile)
 
+cdef extern from "small_planes.h" nogil:
+    enum: PAIR_ROWS
+    const bint ROW_PAIRS
+    ctypedef struct small_planes_t:
+        real_t *x
+        real_t *y
+        const real_t *w
+        const real_t *bias
+        Py_ssize_t channels, height, width, columns
+        Py_ssize_t w_filter, w_row, w_tap
+    void set_row(small_planes_t *c)
+    void set_pairs(small_planes_t *c)
+    void rows_forward(const small_planes_t *c, bint relu, Py_ssize_t begin, Py_ssize_t end)
+    void rows_weight_grad(const small_planes_t *c, Py_ssize_t k, Py_ssize_t batch, real_t *out)
+    void pairs_forward(const small_planes_t *c, int step, bint relu, Py_ssize_t begin,
+                       Py_ssize_t end)
+    void pairs_input_grad(const small_planes_t *c, Py_ssize_t begin, Py_ssize_t end)
+    void pairs_weight_grad(const small_planes_t *c, int step, Py_ssize_t k, Py_ssize_t batch,
+                           real_t *out)
+
 include "common.pxi"
 include "engine.pxi"
 include "gemm.pxi"
@@ -172,6 +192,7 @@ include "conv_input_grad.pxi"
 include "conv_weight_grad.pxi"
 include "im2col.pxi"
 include "depthwise_planes.pxi"
+include "depthwise_small.pxi"
 include "depthwise_pixels.pxi"
 include "depthwise.pxi"
 include "winograd_lines.pxi"

@@ -377,6 +377,19 @@ INLINE vec_t vproduct_rest(vec_t a, vec_t b, vec_t product) { return a * b - pro
 INLINE vec_t vroot(vec_t u) { return u; }
 INLINE vec_t vlookup(vec_t u, const float *row) { (void)row; return u; }
 #endif
+/* For each lane a[index], or b[index - VL]: only where a vector has two rows of a small plane. */
+#if defined(__AVX512F__) && BYTES_OF(REAL) == 4
+#define ROW_PAIRS 1
+INLINE vec_t vpick(vec_t a, mask_t index, vec_t b) {
+    return _mm512_permutex2var_ps(a, (__m512i)index, b);
+}
+#else
+#define ROW_PAIRS 0
+INLINE vec_t vpick(vec_t a, mask_t index, vec_t b) {
+    (void)index, (void)b;
+    return a;
+}
+#endif
 /* m and e with x = m * 2^e and sqrt(1/2) <= m < sqrt(2), for normal x > 0. */
 INLINE vec_t vsplit(vec_t x, vec_t *e) {
     const bits_t half = DOUBLE_REAL ? (bits_t)0x3fe6a09e667f3bcd : (bits_t)0x3f3504f3;
