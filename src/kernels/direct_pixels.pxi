@@ -136,80 +136,6 @@ cdef inline void tile_rows_of(index_t count, index_t done, index_t *rows) noexce
     rows[0] = ceil_div(count - done, ceil_div(count - done, MR))
 
 
-cdef inline void direct_kernel(const int mr, const int nv, index_t taps, index_t run,
-                               const real_t *x, index_t ld, index_t step, const real_t *w,
-                               const real_t *bias, bint relu, real_t *y, index_t y_ld,
-                               index_t cols) noexcept nogil:
-    """mr pixels, step apart in a strip, by up to nv vectors of filters: `taps` runs, ld apart."""
-    cdef vec_t sums[MR][NV]
-    cdef vec_t line[NV]
-    cdef lanes_t lanes
-    cdef int i, j
-    cdef index_t r, k
-    for j in range(nv):
-        line[j] = vload_some(bias + j * VL, vlanes(0, cols - j * VL)) if bias != NULL else vzero()
-        for i in range(mr):
-            sums[i][j] = line[j]
-    for r in range(taps):
-        for k in range(run):
-            for j in range(nv):
-                line[j] = vload(w + j * VL)
-            for i in range(mr):
-                for j in range(nv):
-                    sums[i][j] = sums[i][j] + vsplat(x[i * step + k]) * line[j]
-            w += NR
-        x += ld
-    if relu:
-        for i in range(mr):
-            for j in range(nv):
-                sums[i][j] = vrelu(sums[i][j])
-    if cols == nv * VL:
-        for i in range(mr):
-            prefetch_for_write(y + i * y_ld + PAGE // sizeof(real_t), nv * VL)
-            for j in range(nv):
-                vstore(y + i * y_ld + j * VL, sums[i][j])
-        return
-    for j in range(nv):
-        lanes = vlanes(0, cols - j * VL)
-        for i in range(mr):
-            vstore_some(y + i * y_ld + j * VL, lanes, sums[i][j])
-
-
-cdef inline void direct_kernel_rows(int mr, const int nv, index_t taps, index_t run,
-                                    const real_t *x, index_t ld, index_t step, const real_t *w,
-                                    const real_t *bias, bint relu, real_t *y, index_t y_ld,
-                                    index_t cols) noexcept nogil:
-    # The compiler drops the heights above its MR.
-    if MR >= 14 and mr == 14:
-        direct_kernel(14, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif MR >= 13 and mr == 13:
-        direct_kernel(13, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif MR >= 12 and mr == 12:
-        direct_kernel(12, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif MR >= 11 and mr == 11:
-        direct_kernel(11, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif MR >= 10 and mr == 10:
-        direct_kernel(10, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif MR >= 9 and mr == 9:
-        direct_kernel(9, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif MR >= 8 and mr == 8:
-        direct_kernel(8, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif MR >= 7 and mr == 7:
-        direct_kernel(7, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif mr == 6:
-        direct_kernel(6, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif mr == 5:
-        direct_kernel(5, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif mr == 4:
-        direct_kernel(4, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif mr == 3:
-        direct_kernel(3, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    elif mr == 2:
-        direct_kernel(2, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-    else:
-        direct_kernel(1, nv, taps, run, x, ld, step, w, bias, relu, y, y_ld, cols)
-
-
 cdef void direct_pixels_task(const conv_t *c, index_t task, const real_t *panels,
                              real_t *scratch) noexcept nogil:
     """Some rows of one image, all filters."""
@@ -217,6 +143,7 @@ cdef void direct_pixels_task(const conv_t *c, index_t task, const real_t *panels
     cdef index_t n = task // blocks, p0 = task % blocks * height, ld = direct_row(c), y_ld = c.y.at[2]
     cdef index_t p1 = min_index(c.axis[1].n_out, p0 + height), i, h, p, q, k, rows, cols
     cdef index_t run = c.axis[2].taps * c.channels, step = c.axis[2].step * c.channels
+    cdef direct_t shape
     cdef real_t *strip = scratch
     cdef real_t *y = c.y.data + n * c.y.n + p0 * c.y.at[1]
     cdef real_t *out
@@ -234,6 +161,8 @@ cdef void direct_pixels_task(const conv_t *c, index_t task, const real_t *panels
     out = y
     if not c.x.channels_last:
         out, y_ld = scratch + direct_strip(c), padded(c.filters)
+    shape.taps, shape.run, shape.ld, shape.step = c.axis[1].taps, run, ld, step
+    shape.y_ld, shape.relu = y_ld, c.relu
     k = 0
     while k < c.filters:
         cols = min_index(NR, c.filters - k)
@@ -245,12 +174,7 @@ cdef void direct_pixels_task(const conv_t *c, index_t task, const real_t *panels
                 tile_rows_of(c.axis[2].n_out, q, &rows)
                 x = strip + p * c.axis[1].step * ld + q * step
                 to = out + (p * c.axis[2].n_out + q) * y_ld + k
-                if cols > VL:
-                    direct_kernel_rows(<int> rows, 2, c.axis[1].taps, run, x, ld, step, w, bias,
-                                       c.relu, to, y_ld, cols)
-                else:
-                    direct_kernel_rows(<int> rows, 1, c.axis[1].taps, run, x, ld, step, w, bias,
-                                       c.relu, to, y_ld, cols)
+                direct_tile(<int> rows, &shape, x, w, bias, to, cols)
                 q += rows
         k += NR
     if not c.x.channels_last:

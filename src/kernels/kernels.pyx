@@ -160,6 +160,13 @@ cdef extern from "dot_kernel.h" nogil:
     void dot_tile(int rows, int cols, Py_ssize_t kc, const real_t *a, Py_ssize_t lda,
                   const real_t *b, Py_ssize_t ldb, real_t *tile)
 
+cdef extern from "direct_kernel.h" nogil:
+    ctypedef struct direct_t:
+        Py_ssize_t taps, run, ld, step, y_ld
+        bint relu
+    void direct_tile(int mr, const direct_t *c, const real_t *x, const real_t *w,
+                     const real_t *bias, real_t *y, Py_ssize_t cols)
+
 cdef extern from "small_planes.h" nogil:
     enum: PAIR_ROWS
     const bint ROW_PAIRS
