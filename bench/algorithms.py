@@ -47,7 +47,7 @@ def medians(calls: dict[str, Callable[[], None]], seconds: float) -> dict[str, f
     return {name: statistics.median(spent[1:]) for name, spent in times.items()}
 
 
-def candidates(dims: ConvDims, gradient: str | None) -> list[str]:
+def candidates(dims: ConvDims, last: bool, gradient: str | None) -> list[str]:
     """The algorithms that can compute it, and may pay."""
     names = ["implicit_gemm"]
     if dims.stride == (2, 2) and dims.kernel_size == (3, 3) and gradient is None:
@@ -55,7 +55,7 @@ def candidates(dims: ConvDims, gradient: str | None) -> list[str]:
     if dims.stride == (1, 1):
         kernel = "x".join(map(str, dims.kernel_size))
         names += [name for name in WINOGRAD_TILES if name.endswith(kernel)]
-    if gradient != "weight" and dims.in_channels <= DIRECT:
+    if dims.in_channels <= DIRECT and (last or gradient != "weight"):
         names.append("direct")
     return names
 
@@ -103,7 +103,7 @@ def layer(
     for gradient, label in PASSES.items():
         suffix, values = arguments[gradient]
         calls = {}
-        for name in candidates(dims, gradient):
+        for name in candidates(dims, last, gradient):
             tile = (WINOGRAD_TILES[name],) if name in WINOGRAD_TILES else ()
             family = "winograd" if tile else "conv" if name == "implicit_gemm" else name
             run = getattr(k, family + suffix)

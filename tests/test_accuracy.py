@@ -42,7 +42,11 @@ def test_within_the_bound(layer, channels_last):
     with convnet.set_precision(precision), cross_check() as report:
         for gradient in (None, "input", "weight"):
             expected = algorithm
-            if algorithm == "direct" and gradient == "weight":
+            if (
+                algorithm == "direct"
+                and gradient == "weight"
+                and (not channels_last or filters > 32)
+            ):
                 expected = "implicit_gemm"
             if strided and gradient:
                 expected = "implicit_gemm"

@@ -100,6 +100,16 @@ def direct_input_grad(
     n_threads: int,
 ) -> None: ...
 
+# direct_weight
+def direct_weight_grad(
+    dy: np.ndarray,
+    x: np.ndarray,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    dims: ConvDims,
+    n_threads: int,
+) -> None: ...
+
 # winograd
 def winograd(
     x: np.ndarray,

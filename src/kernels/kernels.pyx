@@ -166,6 +166,9 @@ cdef extern from "direct_kernel.h" nogil:
         bint relu
     void direct_tile(int mr, const direct_t *c, const real_t *x, const real_t *w,
                      const real_t *bias, real_t *y, Py_ssize_t cols)
+    void direct_weight_tile(int mr, int lines, const direct_t *c, const real_t *x,
+                            Py_ssize_t x_row, const real_t *dy, Py_ssize_t rows,
+                            Py_ssize_t pixels, real_t *out, Py_ssize_t out_line, Py_ssize_t cols)
 
 cdef extern from "small_planes.h" nogil:
     enum: PAIR_ROWS
@@ -211,6 +214,7 @@ include "depthwise_weight.pxi"
 include "direct_pixels.pxi"
 include "direct_planes.pxi"
 include "direct.pxi"
+include "direct_weight.pxi"
 include "winograd.pxi"
 include "winograd_weight.pxi"
 include "pool.pxi"

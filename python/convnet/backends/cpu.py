@@ -134,6 +134,8 @@ def _choose(
     dims: ConvDims, a_last: bool, b_last: bool, gradient: str | None, itemsize: int
 ) -> tuple[str, int]:
     """The kernel's name, and Winograd's tile or 0; _last: which arrays are channels-last."""
+    if gradient == "weight" and dims.in_channels == 1:
+        a_last = b_last  # one channel's array is in both formats
     algorithm = conv_algorithm(dims, a_last, gradient, np.dtype(f"f{itemsize}"))
     if algorithm in ("depthwise", "direct") and a_last != b_last:
         algorithm = "implicit_gemm"  # the direct kernels want one format
