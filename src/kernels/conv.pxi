@@ -45,6 +45,7 @@ cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
         p.run = p.n
         p.fill_a, p.store, p.prepare = fill_im2col_pixels, store_pixels, move_to_rows
         p.locate_c, p.c_stride = locate_pixel, c.y.at[2]
+        p.panels_b = c.w  # any: there are panels to read
     else:
         p.m, p.n = c.filters, c.batch * c.pixels
         p.run = c.axis[2].n_out
@@ -67,14 +68,15 @@ cdef inline index_t conv_window(const conv_t *c, const product_t *p) noexcept no
 cdef void choose_conv_blocks(const conv_t *c, product_t *p, int n_threads) noexcept nogil:
     """choose_blocks, and windows that fit into L2."""
     conv_product(c, p)
-    choose_blocks(p, not c.x.channels_last, c.groups, n_threads)
+    choose_blocks(p, not c.x.channels_last, 1, 1)
     while conv_window(c, p) > WINDOW or result_size(c, p) > RESULT:
         if c.x.channels_last and p.block_m > 4 * MR:
             p.block_m = p.band = p.block_m // 2
         elif not c.x.channels_last and p.block_n > 4 * NR:
             p.block_n = ceil_div(p.block_n // 2, NR) * NR
         else:
-            return
+            break
+    share_blocks(p, c.groups, n_threads)
 
 
 cdef void conv_task(const conv_t *c, const product_t *plan, index_t task, const real_t *packed,

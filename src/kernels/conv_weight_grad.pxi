@@ -297,7 +297,8 @@ def conv_weight_grad(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dw, cnp.ndarray 
     work = size * p.k
     n_threads = threads_for(work // 16, n_threads)
     chunks = chunks_for(&g.conv)
-    choose_blocks(&p, False, chunks * g.conv.groups, n_threads)
+    choose_blocks(&p, False, 1, 1)
+    share_blocks(&p, chunks * g.conv.groups, n_threads)
     partial = padded(size) * chunks if chunks > 1 else 0
     workspace = acquire((partial + n_threads * weight_grad_scratch(&g, &p)) * sizeof(real_t))
     g.out = <real_t *> workspace.data if chunks > 1 else weights.data

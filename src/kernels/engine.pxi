@@ -74,6 +74,9 @@ cdef enum:
     PANELS = 1 << 20  # bytes of B's panels that a block keeps, at most: half of L2
     GROUP = 4         # panels at a time, more where they are short: runs along B's rows, and C's
     MOST_PANELS = 32  # of a group
+    # What it takes to read an element of an operand for one more block, in multiply-adds:
+    COPIED = 64       # 0.5 ns (im2col of rows of 7: 1.5)
+    IN_MEMORY = 16    # from L3, as it lies
 
 cdef inline bint keeps_panels(const product_t *p) noexcept nogil:
     return p.panels_b == NULL and p.block_m > p.band
@@ -125,6 +128,7 @@ cdef void choose_blocks(product_t *p, bint long_blocks, index_t tasks, int n_thr
 
     long_blocks: a block may have more rows than a band; tasks: how many products like this one run
     at the same time; per_thread: at least so many blocks, where there is more than one thread.
+    Convolutions, whose operands are not copied alike, leave the threads to share_blocks.
     """
     cdef index_t wanted = per_thread * n_threads if n_threads > 1 else 1
     p.band = ceil_div(p.m, ceil_div(p.m, MC))
@@ -144,14 +148,44 @@ cdef void choose_blocks(product_t *p, bint long_blocks, index_t tasks, int n_thr
     p.band = ceil_div(p.block_m, ceil_div(p.block_m, MC))
 
 
+cdef void share_blocks(product_t *p, index_t tasks, int n_threads) noexcept nogil:
+    """Smaller blocks where the threads need them; tasks: how many such products run at once.
+
+    A's rows are copied once for every block along n, B's panels once for every block along m: of all
+    splits the one whose longest thread takes the least, which a split into equal blocks may miss by
+    an eighth of a block (the machine has other work too).
+    """
+    cdef index_t panels = ceil_div(p.n, NR), down = ceil_div(p.m, p.block_m)
+    cdef index_t across = ceil_div(panels * NR, p.block_n), rows = down, cols = across, i, j
+    cdef index_t read_a = IN_MEMORY if p.rows_a != NULL else COPIED
+    cdef index_t read_b = IN_MEMORY if p.panels_b != NULL or p.place_b != NULL else COPIED
+    cdef index_t most = max_index(4 * n_threads, tasks * down * across), all, block, cost, least = -1
+    if n_threads > 1:
+        i = down
+        while tasks * i * across <= most and (i == down or p.m >= 2 * MR * i):
+            j = across
+            while tasks * i * j <= most and (j == across or panels >= 2 * j):
+                all = p.m * panels * NR + p.m * j * read_a + panels * NR * i * read_b
+                block = ceil_div(p.m, i) * ceil_div(panels, j) * NR - p.m * panels * NR // (i * j)
+                cost = all // (i * j) * (8 * ceil_div(tasks * i * j, n_threads) + 1) + 8 * block
+                if least < 0 or cost < least:
+                    least, rows, cols = cost, i, j
+                j += 1
+            i += 1
+    p.block_m = ceil_div(p.m, rows)
+    p.block_n = min_index(ceil_div(panels, cols) * NR, p.n)
+    p.band = ceil_div(p.block_m, ceil_div(p.block_m, MC))
+
+
 cdef void block_bounds(const product_t *p, index_t block, index_t *i0, index_t *i1, index_t *j0,
                        index_t *j1) noexcept nogil:
-    """The block's rows i0 <= i < i1 and columns j0 <= j < j1."""
-    cdef index_t across = ceil_div(p.n, p.block_n)
-    i0[0] = block // across * p.block_m
-    i1[0] = min_index(i0[0] + p.block_m, p.m)
-    j0[0] = block % across * p.block_n
-    j1[0] = min_index(j0[0] + p.block_n, p.n)
+    """The block's rows i0 <= i < i1 and columns j0 <= j < j1: evenly, in whole panels."""
+    cdef index_t down = ceil_div(p.m, p.block_m), across = ceil_div(p.n, p.block_n)
+    cdef index_t row = block // across, col = block % across, panels = ceil_div(p.n, NR)
+    i0[0] = p.m * row // down
+    i1[0] = p.m * (row + 1) // down
+    j0[0] = panels * col // across * NR
+    j1[0] = min_index(panels * (col + 1) // across * NR, p.n)
 
 
 cdef void look_ahead(ahead_t *ahead, const real_t *next, index_t rows, index_t cols, index_t stride,
