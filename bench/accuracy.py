@@ -24,7 +24,7 @@ LAYERS = [
     ("winograd_6x6_3x3", 32, 32, 112, 3, 1, "high"),
     ("winograd_6x6_3x3", 512, 512, 18, 3, 1, "high"),
     ("winograd_4x4_3x3", 512, 512, 7, 3, 1, "high"),
-    ("winograd_5x5_3x3_stride2", 32, 32, 56, 3, 1, "high"),
+    ("winograd_5x5_3x3_stride2", 32, 64, 56, 3, 1, "high"),
     ("winograd_5x5_3x3_stride2", 128, 128, 56, 3, 1, "high"),
     ("winograd_5x5_3x3_stride2", 512, 512, 20, 3, 1, "high"),
     ("winograd_2x2_5x5", 16, 16, 14, 5, 1, "high"),

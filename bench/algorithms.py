@@ -50,7 +50,7 @@ def medians(calls: dict[str, Callable[[], None]], seconds: float) -> dict[str, f
 def candidates(dims: ConvDims, last: bool, gradient: str | None) -> list[str]:
     """The algorithms that can compute it, and may pay."""
     names = ["implicit_gemm"]
-    if dims.stride == (2, 2) and dims.kernel_size == (3, 3) and gradient is None:
+    if dims.stride == (2, 2) and dims.kernel_size == (3, 3) and gradient != "weight":
         names.append("winograd_5x5_3x3_stride2")
     if dims.stride == (1, 1):
         kernel = "x".join(map(str, dims.kernel_size))

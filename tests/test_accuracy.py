@@ -14,7 +14,7 @@ LAYERS = [
     ("winograd_6x6_3x3", 32, 48, 35, 3, 1, "high"),
     ("winograd_6x6_3x3", 512, 64, 18, 3, 1, "high"),
     ("winograd_4x4_3x3", 512, 512, 7, 3, 1, "high"),
-    ("winograd_5x5_3x3_stride2", 32, 48, 30, 3, 1, "high"),
+    ("winograd_5x5_3x3_stride2", 32, 64, 30, 3, 1, "high"),
     ("winograd_5x5_3x3_stride2", 512, 64, 20, 3, 1, "high"),
     ("winograd_2x2_5x5", 16, 16, 14, 5, 1, "high"),
     ("winograd_4x4_5x5", 32, 64, 21, 5, 1, "high"),
@@ -48,7 +48,7 @@ def test_within_the_bound(layer, channels_last):
                 and (not channels_last or filters > 32)
             ):
                 expected = "implicit_gemm"
-            if strided and gradient:
+            if strided and gradient == "weight":
                 expected = "implicit_gemm"
             assert expected == ops.conv2d_algorithm(
                 x.shape, w.shape, **options, channels_last=channels_last, gradient=gradient

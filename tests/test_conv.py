@@ -68,8 +68,8 @@ KERNELS = {
         "winograd_6x6_3x3",
     ),
     "Winograd 3x3, stride 2": (
-        (2, 17, 19, 29),
-        (18, 17, 3, 3),
+        (2, 33, 19, 29),
+        (66, 33, 3, 3),
         {"padding": 1, "stride": 2},
         "winograd_5x5_3x3_stride2",
     ),

@@ -1,6 +1,6 @@
 # Winograd's minimal filtering: 3x3 convolutions with 36 multiplications for 16 outputs instead of
 # 144, or 49 for 25, or 64 for 36; 5x5 ones with 36 for 4 instead of 100, or 64 for 16; 3x3 at stride 2
-# with 121 for 25 instead of 225. What is said here of 6x6 points holds for 7x7, 8x8 and 11x11.
+# and its input gradient with 121 for 25 instead of 225. What is said here of 6x6 points holds for 7x7, 8x8 and 11x11.
 # (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016; points: winograd_lines.pxi.)
 #
 #   x tile 6x6  --B'xB-->  V[block][36][tile][width]    U[36][panel][C][NR]  <--G w G'--  weights
@@ -49,7 +49,7 @@ cdef enum:
 cdef struct winograd_t:
     const conv_t *c
     index_t m, r                   # outputs and taps of a tile along an axis
-    index_t step                   # inputs from an output to the next
+    index_t advance, reach         # inputs from a tile to the next; inputs of a tile
     index_t side, points           # points along an axis, of a tile
     index_t u_side, u_points       # of U: at stride 2 the products between share a weight
     index_t rows, across           # rows of tiles in an image; tiles in a row
@@ -67,33 +67,34 @@ cdef struct winograd_t:
     real_t *products
 
 
-cdef inline void transform_tile(const int side, const real_t *t, index_t pitch, real_t *v,
-                                index_t v_point) noexcept nogil:
-    """One tile of VL channels: side x side vectors of T to as many points."""
+cdef inline void transform_tile(const int side, const int reach, const real_t *t, index_t pitch,
+                                real_t *v, index_t v_point) noexcept nogil:
+    """One tile of VL channels: reach x reach vectors of T to side x side points."""
     cdef vec_t d[MOST_SIDE]
     cdef vec_t e[MOST_POINTS]
     cdef vec_t o[MOST_SIDE]
     cdef int i, j
-    for j in range(side):
-        for i in range(side):
+    for j in range(reach):
+        for i in range(reach):
             d[i] = vload(t + (i * pitch + j) * VL)
-        tile_input_line(side, d, 1, e + j, side)
+        tile_input_line(side, reach, d, 1, e + j, reach)
     for i in range(side):
-        tile_input_line(side, e + i * side, 1, o, 1)
+        tile_input_line(side, reach, e + i * reach, 1, o, 1)
         for j in range(side):
             vstore(v + (i * side + j) * v_point, o[j])
 
 
-cdef inline void transform_input(index_t side, const real_t *t, index_t pitch, real_t *v,
-                                 index_t v_point) noexcept nogil:
-    if side == 6:
-        transform_tile(6, t, pitch, v, v_point)
-    elif side == 7:
-        transform_tile(7, t, pitch, v, v_point)
-    elif side == STRIDED:
-        transform_tile(STRIDED, t, pitch, v, v_point)
+cdef inline void transform_input(const winograd_t *p, const real_t *t, real_t *v) noexcept nogil:
+    if p.side == 6:
+        transform_tile(6, 6, t, p.pitch, v, p.v_point)
+    elif p.side == 7:
+        transform_tile(7, 7, t, p.pitch, v, p.v_point)
+    elif p.side == 8:
+        transform_tile(8, 8, t, p.pitch, v, p.v_point)
+    elif p.m == STRIDED_BACK:
+        transform_tile(STRIDED, STRIDED_POINTS, t, p.pitch, v, p.v_point)
     else:
-        transform_tile(8, t, pitch, v, v_point)
+        transform_tile(STRIDED, STRIDED, t, p.pitch, v, p.v_point)
 
 
 cdef void winograd_input(const winograd_t *p, index_t row0, index_t row1, index_t part,
@@ -113,15 +114,14 @@ cdef void winograd_input(const winograd_t *p, index_t row0, index_t row1, index_
         end = min_index(row1, (n + 1) * p.rows)
         for group in range(groups * part // parts, groups * (part + 1) // parts):
             channel = group * VL
-            planes_to_pixels(&plane, n, first * p.m * p.step + p.c.axis[1].offset,
-                             (first + end - row - 1) * p.m * p.step + p.side + p.c.axis[1].offset,
+            planes_to_pixels(&plane, n, first * p.advance + p.c.axis[1].offset,
+                             (first + end - row - 1) * p.advance + p.reach + p.c.axis[1].offset,
                              channel, t)
             v = (p.v + channel // p.width * p.v_block + (row - row0) * p.across * p.ld
                  + channel % p.width)
             for i in range(end - row):
                 for j in range(p.across):
-                    transform_input(p.side, t + (i * p.pitch + j) * p.m * p.step * VL, p.pitch, v,
-                                    p.v_point)
+                    transform_input(p, t + (i * p.pitch + j) * p.advance * VL, v)
                     v += p.ld
         row = end
 
@@ -176,7 +176,7 @@ cdef inline void point_products(const winograd_t *p, index_t tiles, index_t poin
 
 cdef inline index_t sharing(const winograd_t *p, index_t i) noexcept nogil:
     """How many points along an axis meet U's point i there."""
-    return p.m if p.step == 2 and i + 1 == p.u_side else 1
+    return STRIDED - STRIDED_POINTS if p.side == STRIDED and i + 1 == p.u_side else 1
 
 
 cdef void winograd_products(const winograd_t *p, index_t tiles, index_t begin, index_t end,
@@ -228,7 +228,9 @@ cdef inline void inverse_tile(const int side, const int m, const real_t *product
 cdef inline void transform_output(index_t side, index_t m, const real_t *products, index_t m_point,
                                   vec_t bias, bint relu, real_t *out, index_t row,
                                   index_t col) noexcept nogil:
-    if side == STRIDED:
+    if m == STRIDED_BACK:
+        inverse_tile(STRIDED, STRIDED_BACK, products, m_point, bias, relu, out, row, col)
+    elif side == STRIDED:
         inverse_tile(STRIDED, 5, products, m_point, bias, relu, out, row, col)
     elif m == 2:
         inverse_tile(6, 2, products, m_point, bias, relu, out, row, col)
@@ -293,19 +295,28 @@ cdef inline index_t round_up(index_t n, index_t unit) noexcept nogil:
     return ceil_div(n, unit) * unit
 
 
+cdef inline bint is_strided(const conv_t *c, index_t m) noexcept nogil:
+    """At stride 2, forward or the input gradient."""
+    return c.axis[1].step == 2 or m == STRIDED_BACK
+
+
 cdef void winograd_tiles(winograd_t *p, const conv_t *c, index_t m, index_t width) noexcept nogil:
     """What follows from the image and V's width."""
     p.c = c
     p.r = c.axis[1].taps
-    p.m = m
-    p.step = c.axis[1].step
-    p.side = p.u_side = p.m + p.r - 1
-    if p.step == 2:
-        p.side, p.u_side = STRIDED, STRIDED_POINTS + 1
+    p.m = p.advance = m
+    p.reach = p.side = p.u_side = m + p.r - 1
+    if is_strided(c, m):
+        p.reach = p.side = STRIDED
+        p.u_side = STRIDED_POINTS + 1
+        p.advance = 2 * m
+    if m == STRIDED_BACK:
+        p.reach = STRIDED_POINTS
+        p.advance = STRIDED - STRIDED_POINTS
     p.points, p.u_points = p.side * p.side, p.u_side * p.u_side
     p.rows = ceil_div(c.axis[1].n_out, p.m)
     p.across = ceil_div(c.axis[2].n_out, p.m)
-    p.pitch = (p.across - 1) * p.m * p.step + p.side
+    p.pitch = (p.across - 1) * p.advance + p.reach
     p.width = min_index(width, padded(c.channels))
     # Rows of a power of two would share cache sets, unless they follow one another.
     p.ld = p.width if p.width <= WIDTH // 2 else p.width + VL
@@ -361,8 +372,10 @@ cdef void winograd_plan(winograd_t *p, const conv_t *c, index_t m, int n_threads
 
 cdef inline index_t winograd_buffer(const winograd_t *p) noexcept nogil:
     """T, of input or output, or the weights' buffer."""
-    cdef index_t rows = min_index(p.group_rows, p.rows) * p.m * p.step + p.side
-    return max_index(((rows + 1) * p.pitch + VL) * VL,
+    cdef index_t rows = min_index(p.group_rows, p.rows)
+    cdef index_t size = (rows * p.advance + p.reach + 1) * p.pitch
+    size = max_index(size, (rows + 1) * p.m * (p.across + 1) * p.m)
+    return max_index((size + VL) * VL,
                      taps_size(p.c, ceil_div(FILTERS, VL), p.u_channels) if p.between
                      else taps_size(p.c, 1, WEIGHT_CHANNELS))
 
@@ -445,7 +458,7 @@ cdef void some_filters(const winograd_t *plan, index_t row0, index_t row1, index
 cdef index_t winograd_filters(const conv_t *c, index_t m) noexcept nogil:
     """Filters whose transformed weights fit."""
     cdef index_t side = m + c.axis[1].taps - 1, each
-    if c.axis[1].step == 2:
+    if is_strided(c, m):
         side = STRIDED_POINTS + 1
     each = side * side * c.channels * sizeof(real_t)
     return min_index(c.filters, max_index(1, TRANSFORMED_WEIGHTS // (each * NR)) * NR)
@@ -533,12 +546,20 @@ def winograd(cnp.ndarray x, cnp.ndarray w, cnp.ndarray b, cnp.ndarray y, dims, a
 
 def winograd_input_grad(cnp.ndarray dy, cnp.ndarray w, cnp.ndarray b, cnp.ndarray dx, dims,
                         int n_threads, index_t tile):
-    """Input gradient of such a convolution (+ b by channel): one of dy with the taps turned round."""
+    """Input gradient of such a convolution (+ b by channel): one of dy with the taps turned round.
+
+    At stride 2 the padding is 1: a tile's first element of dx is one that the middle tap reaches.
+    """
     cdef conv_t forward, c
     cdef workspace_t workspace
     set_forward(&forward, dx, w, dy, dims)
     forward.bias = pointer(b)
+    if forward.axis[1].step == 2:
+        tile = STRIDED_BACK
+        forward.axis[1].step = forward.axis[2].step = 1
     set_gradient(&c, &forward, 0)
+    if tile == STRIDED_BACK:
+        c.axis[1].offset = c.axis[2].offset = 0
     n_threads = conv_threads(&c, n_threads)
     workspace = acquire(winograd_memory(&c, tile, n_threads) * sizeof(real_t))
     with nogil:

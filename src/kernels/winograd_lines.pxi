@@ -5,11 +5,13 @@
 #   6      0, 1, -1, 2, -2, inf              F(4x4, 3x3), F(2x2, 5x5)
 #   7      0, 1, -1, 2, -2, 1/2, -1/2        F(5x5, 3x3)
 #   8      those and inf                     F(6x6, 3x3), F(4x4, 5x5)
-#   11     0, 1, -1, 2, -2, inf; 5 products  3x3 at stride 2, 5x5 outputs
+#   11     0, 1, -1, 2, -2, inf; 5 products  3x3 at stride 2, 5x5 outputs; its input gradient, 10x10
 #
 # At stride 2 the outer two taps read every other input, the middle one those between. The former are
 # a convolution of stride 1 with two taps, F(5, 2) in six points; the latter 5 inputs for 5 outputs, which
 # go through as they are and meet the same weight: 11 products for 5 outputs, and 7 numbers of U.
+# The input gradient is F(5, 2) of 6 elements of dy for every other element of dx, and 5 products with the
+# middle tap for those between: 11 for 10.
 #
 # Points come in pairs p, -p: what is even and what is odd in p is summed once, which also rounds
 # less than row by row. Nine points (7x7 outputs, 0.74 times the products of 4x4 at 28 and 56) come
@@ -18,6 +20,7 @@
 cdef enum:
     STRIDED = 11            # the side of a tile at stride 2
     STRIDED_POINTS = 6      # of its F(5, 2)
+    STRIDED_BACK = 10       # elements of dx along an axis that a tile of the input gradient gives
     MOST_SIDE = 11
     MOST_POINTS = 121
 
@@ -176,15 +179,20 @@ cdef inline void taps_line(const int side, const int r, const vec_t *p, index_t 
 
 # Those of any tile
 
-cdef inline void tile_input_line(const int side, const vec_t *d, index_t step, vec_t *o,
-                                 index_t o_step) noexcept nogil:
+cdef inline void tile_input_line(const int side, const int reach, const vec_t *d, index_t step,
+                                 vec_t *o, index_t o_step) noexcept nogil:
+    """`reach` inputs: a tile's side, or at stride 2 six of dy."""
     cdef int i
     if side != STRIDED:
         input_line(side, d, step, o, o_step)
-        return
-    input_line(STRIDED_POINTS, d, 2 * step, o, o_step)
-    for i in range(STRIDED - STRIDED_POINTS):
-        o[(STRIDED_POINTS + i) * o_step] = d[(2 * i + 1) * step]
+    elif reach == STRIDED:
+        input_line(STRIDED_POINTS, d, 2 * step, o, o_step)
+        for i in range(STRIDED - STRIDED_POINTS):
+            o[(STRIDED_POINTS + i) * o_step] = d[(2 * i + 1) * step]
+    else:
+        input_line(STRIDED_POINTS, d, step, o, o_step)
+        for i in range(STRIDED - STRIDED_POINTS):
+            o[(STRIDED_POINTS + i) * o_step] = d[i * step]
 
 
 cdef inline void tile_output_line(const int side, const int m, const vec_t *d, index_t step,
@@ -192,10 +200,14 @@ cdef inline void tile_output_line(const int side, const int m, const vec_t *d, i
     cdef int i
     if side != STRIDED:
         output_line(side, m, d, step, o, o_step)
-        return
-    output_line(STRIDED_POINTS, m, d, step, o, o_step)
-    for i in range(m):
-        o[i * o_step] = o[i * o_step] + d[(STRIDED_POINTS + i) * step]
+    elif m == STRIDED_BACK:
+        output_line(STRIDED_POINTS, m // 2, d, step, o + o_step, 2 * o_step)
+        for i in range(m // 2):
+            o[2 * i * o_step] = d[(STRIDED_POINTS + i) * step]
+    else:
+        output_line(STRIDED_POINTS, m, d, step, o, o_step)
+        for i in range(m):
+            o[i * o_step] = o[i * o_step] + d[(STRIDED_POINTS + i) * step]
 
 
 cdef inline void tile_weight_line(const int side, const int r, const vec_t *g, index_t step,

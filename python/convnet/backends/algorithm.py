@@ -28,8 +28,10 @@ _TILES = {(3, 3): (4, 5, 6), (5, 5): (2, 4)}
 # the first of the tiles, with larger ones. The transforms' error does not shrink with the sum: 49
 # products came to 1.3 times the bound.
 _LONG_SUM = {(3, 3): (128, 512), (5, 5): (512, 1024)}
-# Channels in a sum from which on larger tiles do.
+# Channels in a sum from which on larger tiles do; and an input gradient's at stride 2, where each
+# has 4 taps at most (16: 1.5 times the bound, 32: 1.0, 64: 0.75).
 _MANY_CHANNELS = 32
+_MANY_STRIDED = 64
 
 
 def _is_depthwise(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
@@ -88,14 +90,20 @@ def _pays_winograd(dims: ConvDims) -> bool:
     return few >= 8 and many >= 16 and min(dims.out_size) >= 4 and min(dims.in_size) >= 4
 
 
-def _pays_strided_winograd(dims: ConvDims, channels_last: bool) -> bool:
-    """3x3 at stride 2, forward: 121 products for 25 outputs instead of 225, the last tiles whole.
+def _pays_strided_winograd(dims: ConvDims, channels_last: bool, gradient: str | None) -> bool:
+    """3x3 at stride 2: 121 products for 25 outputs instead of 225, the last tiles whole.
 
     bench/algorithms.py --strides 2, 10 to 112 wide, where a third or more is saved: 1.0 to 4
     times implicit GEMM from 16 x 16 channels on, channels-last from 32 x 16 on (0.8 to 1.2 with
-    16).
+    16); input gradients, padded by 1, 1.3 to 4 and 1.1 to 1.5 (and direct with 16, 1.5 to 2).
     """
     tiles = prod(-(-n // 5) for n in dims.out_size)
+    if gradient == "input":
+        if dims.pad_low != (1, 1) or dims.out_channels < _MANY_STRIDED:
+            return False
+        tiles = prod(-(-n // 10) for n in dims.in_size)
+    elif gradient == "weight":
+        return False
     if 121 * tiles > 0.67 * 9 * prod(dims.out_size) or min(dims.in_size) < 4:
         return False
     return dims.in_channels >= (32 if channels_last else 16) and dims.out_channels >= 16
@@ -153,11 +161,10 @@ def conv_algorithm(
         return f"winograd_{tile}x{tile}_{dims.kernel_size[0]}x{dims.kernel_size[1]}"
     if (
         dims.kernel_size == (3, 3)
-        and gradient is None
         and dtype == _F32
         and dims.stride == (2, 2)
         and dims.dilation == (1, 1)
-        and _pays_strided_winograd(dims, channels_last)
+        and _pays_strided_winograd(dims, channels_last, gradient)
         and get_precision() != "highest"
     ):
         return "winograd_5x5_3x3_stride2"

@@ -338,10 +338,12 @@ GEOMETRIES: list[Geometry] = [
         )
         for c, k, h, w, p in (
             (16, 16, 10, 9, 1),
-            (17, 33, 19, 30, 1),
+            (17, 66, 19, 30, 1),
             (33, 18, 28, 20, "same"),
             (64, 48, 11, 21, "valid"),
             (18, 70, 27, 29, 2),
+            (34, 80, 40, 11, 1),
+            (17, 64, 29, 17, "same"),
         )
     ),
     _geometry("5x5 stride 3", (2, 32, 11, 17), 32, (5, 5), stride=3, padding=2),
@@ -395,6 +397,7 @@ _ODD = _geometry("", (2, 5, 9, 19), 5, (3, 3), True, padding=1)
 _DEPTHWISE = _geometry("", (2, 5, 9, 19), 5, (3, 3), True, padding=1, groups=5)
 _STRIDED = _geometry("", (2, 5, 9, 19), 4, (3, 3), True, padding=1, stride=2)
 _TILED = _geometry("", (2, 16, 9, 19), 17, (3, 3), True, padding=1)
+_TILED_STRIDED = _geometry("", (2, 33, 9, 19), 66, (3, 3), True, padding=1, stride=2)
 _TILED_5 = _geometry("", (2, 16, 9, 19), 17, (5, 5), True, padding=2)
 
 
@@ -423,6 +426,7 @@ def _variants() -> list[Case]:
         (" depthwise", _DEPTHWISE),
         (" stride 2", _STRIDED),
         (" 3x3", _TILED),
+        (" 3x3 stride 2", _TILED_STRIDED),
         (" 5x5", _TILED_5),
     ):
         for make in (_forward, _backward):

@@ -24,10 +24,11 @@ _F32 = np.dtype(np.float32)
 
 
 def _tile(dims: ConvDims, gradient: str | None, eps: float) -> int:
-    """How many outputs along an axis a tile of Winograd's has; 0 where it may not be used."""
+    """How many results along an axis a tile of Winograd's has; 0 where it may not be used."""
     if eps != np.finfo(_F32).eps:
         return 0
-    return WINOGRAD_TILES.get(conv_algorithm(dims, False, gradient, _F32), 0)
+    tile = WINOGRAD_TILES.get(conv_algorithm(dims, False, gradient, _F32), 0)
+    return tile * dims.stride[0] if gradient == "input" else tile
 
 
 def _mixed(
