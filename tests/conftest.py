@@ -9,6 +9,7 @@ is missing: for runs where they are meant to be installed.
 import os
 
 import convnet
+import numpy as np
 import pytest
 
 
@@ -42,6 +43,13 @@ def pytest_report_header():
         f"convnet {facts['version']}: {facts['instruction_set']} of "
         f"{', '.join(facts['levels_built'])}; {facts['threads']} threads; {convnet.__file__}"
     )
+
+
+@pytest.fixture(autouse=True)
+def long_doubles_still_work():
+    """A kernel that left an MMX register in use would make NaN of them; any test would be to blame."""
+    yield
+    assert np.longdouble(2) * np.longdouble(1.5) == 3, "the x87's registers were left in use"
 
 
 def _without_excuse(report):
