@@ -30,8 +30,8 @@ ONE_LAYER = (
 x = np.ones((4, 64, 112, 112), np.float32)
 x = channels_last(x) if {channels_last} else x
 w = np.ones((64, 64, 3, 3), np.float32)
-y, dx = np.empty_like(x), x.copy("K")
-y.fill(0), dx.fill(0)
+y, dx = np.empty_like(x), ops.relu(x)  # dx's memory is kept, for the gradient's result
+y.fill(0)
 convnet.ops.conv2d(x[:1, :, :8, :8].copy("K"), w, padding=1)
 before = peak()
 del dx
@@ -75,7 +75,7 @@ def growth(code: str) -> float:
 @pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "channels_last"])
 def test_convolution_takes_its_workspace_and_no_more(channels_last, precision):
     # Two threads' workspace of 8 MB, Winograd's weights and sums (1.2 MB), and slack of malloc's.
-    assert growth(ONE_LAYER.format(channels_last=channels_last, precision=precision)) < 24
+    assert growth(ONE_LAYER.format(channels_last=channels_last, precision=precision)) < 20
 
 
 def test_a_thousand_shapes_leave_nothing_behind():
