@@ -47,7 +47,7 @@ def pytest_report_header():
 
 @pytest.fixture(autouse=True)
 def long_doubles_still_work():
-    """A kernel that left an MMX register in use would make NaN of them; any test would be to blame."""
+    """A kernel that left an MMX register in use would make NaN of them."""
     yield
     assert np.longdouble(2) * np.longdouble(1.5) == 3, "the x87's registers were left in use"
 
