@@ -315,7 +315,9 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
         a_batch, b_batch, c_batch = stride_of(a, 0), stride_of(b, 0), p.m * p.n
         if c is not None and cnp.PyArray_NDIM(c) == 3:
             addend_batch = stride_of(c, 0)
-    if 10 * p.n * padded(p.m) < 9 * p.m * padded(p.n):  # few columns: compute the transpose
+    # Few columns: compute the transpose. To turn it costs what short sums do not earn: 100 x 50 x 10
+    # took 3.6 us instead of 2.1.
+    if 10 * p.n * padded(p.m) < (9 if p.k >= 64 else 8) * p.m * padded(p.n):
         left.row, left.col, right.row, right.col = left.col, left.row, right.col, right.row
         left, right = right, left
         a_batch, b_batch = b_batch, a_batch
