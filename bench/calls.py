@@ -138,9 +138,9 @@ class _Recorder:
     def __getattr__(self, name: str) -> Any:
         kernel = getattr(self.module, name)
 
-        def run(*args: Any, **kwargs: Any) -> None:
+        def run(*args: Any, **kwargs: Any) -> Any:
             self.calls.append((kernel, args, kwargs))
-            kernel(*args, **kwargs)
+            return kernel(*args, **kwargs)
 
         return run
 
