@@ -40,9 +40,9 @@ cdef enum:
     # U is formed between from so many bytes on, while it is formed for few groups
     LARGE_WEIGHTS = 10 << 20
     MOST_GROUPS = 2
-    TILES_BETWEEN = 6000000  # bytes of V and M
+    TILES_BETWEEN = 9000000  # bytes of V and M
     FILTERS = 64
-    TAPS = 600000            # bytes of their taps at a time
+    TAPS = 300000            # bytes of their taps at a time
     WEIGHT_CHANNELS = 32     # channels whose taps stay in L1
     TRANSFORMED_WEIGHTS = 64 << 20  # bytes of U at a time otherwise
 
@@ -130,24 +130,27 @@ cdef inline void point_products(const winograd_t *p, index_t tiles, index_t poin
                                 index_t next_point, index_t next_u, index_t begin, index_t end,
                                 const real_t *zeros) noexcept nogil:
     """Of one point of V, u_at being U's; next_point, next_u: those after it."""
-    cdef index_t groups = ceil_div(tiles, MR), panel, channel, kc, steps, group, i, rows, row
+    cdef index_t groups = ceil_div(tiles, MR), low = tiles // groups, longer = tiles % groups
+    cdef index_t high = ceil_div(tiles, groups), panel, channel, kc, steps, group, i, rows, row
+    cdef index_t pieces
     cdef const real_t *u
     cdef const real_t *v
     cdef const real_t *next_v
     cdef real_t *out
     cdef ahead_t ahead
+    ahead.c_stride = NR
     for panel in range(p.panels):
         channel = begin
+        row = tiles * panel // p.panels
+        ahead.run = (tiles * (panel + 1) // p.panels - row) * p.ld // NR + 1
+        u = p.u + (u_at - p.u_row * p.u_side) * p.u_point + panel * p.u_panel
+        v = p.v + begin // p.width * p.v_block + point * p.v_point
+        out = p.products + point * p.m_point + panel * tiles * NR
         while channel < end:
             kc = min_index(p.width, end - channel)
-            u = (p.u + (u_at - p.u_row * p.u_side) * p.u_point + panel * p.u_panel
-                 + (channel - begin) * NR)
-            v = p.v + channel // p.width * p.v_block + point * p.v_point
-            out = p.products + point * p.m_point + panel * tiles * NR
             steps = ceil_div(kc, STRIDE)
-            row = tiles * panel // p.panels
-            ahead.run = (tiles * (panel + 1) // p.panels - row) * p.ld // NR + 1
             next_v = v + (next_point - point) * p.v_point + row * p.ld
+            pieces = ahead.run
             if p.between:
                 ahead.next, ahead.left, ahead.jump = next_v, ahead.run, 0
             else:
@@ -157,21 +160,22 @@ cdef inline void point_products(const winograd_t *p, index_t tiles, index_t poin
                     if panel + 1 == p.panels:
                         ahead.next = p.u + next_u * p.u_point
                 ahead.jump = next_v - (ahead.next + kc * NR)
-            ahead.pieces = 0
-            if p.prefetch:
-                ahead.pieces = ceil_div(ahead.left + ahead.run, groups * steps)
+                pieces += kc
+            ahead.pieces = ceil_div(pieces, groups * steps) if p.prefetch else 0
+            ahead.c_rows = ceil_div(high, steps) if p.prefetch else 0
+            ahead.pace = ceil_div(high * p.ld, kc)
             i = 0
             for group in range(groups):
-                rows = tiles * (group + 1) // groups - i
-                ahead.c, ahead.c_stride = out + (i + rows) * NR, NR
-                ahead.c_rows = ceil_div(rows, steps) if p.prefetch else 0
+                rows = low + (group < longer)
+                ahead.c = out + (i + rows) * NR
                 ahead.stream = v + ((i + rows) * p.ld if group + 1 < groups else 0)
-                ahead.pace = ceil_div(rows * p.ld, kc)
                 chain_product(<int> rows, p.filters - panel * NR, kc, v + i * p.ld, p.ld, u,
                               out + i * NR if channel > 0 else zeros, NR if channel > 0 else 0,
                               out + i * NR, &ahead)
                 i += rows
             channel += kc
+            u = u + kc * NR
+            v = v + p.v_block
 
 
 cdef inline index_t sharing(const winograd_t *p, index_t i) noexcept nogil:

@@ -14,10 +14,12 @@
 
 #include "micro_kernel.h"
 
-/* For one STRIDE of k: pieces for L2, and rows of the next tile, which is read or written soon. */
+/* For one STRIDE of k: pieces for L2, and rows of the next tile, which is read or written soon. Each
+ * line is asked for once: pieces and rows begin with one (they follow one another where they do not). */
 INLINE const real_t *fetch_ahead(ahead_t *ahead, const real_t *next_c) {
+    enum { LINE = 64 / (int)sizeof(real_t) };
     for (ptrdiff_t n = ahead->pieces; n > 0; n--) {
-        prefetch_run(ahead->next, NR);
+        UNROLL for (int i = 0; i < NR; i += LINE) prefetch_far(ahead->next + i);
         ahead->next += NR;
         if (--ahead->left == 0) {
             ahead->left = ahead->run;
@@ -25,7 +27,7 @@ INLINE const real_t *fetch_ahead(ahead_t *ahead, const real_t *next_c) {
         }
     }
     for (ptrdiff_t n = ahead->c_rows; n > 0; n--) {
-        prefetch_for_write(next_c, NR);
+        UNROLL for (int i = 0; i < NR; i += LINE) __builtin_prefetch(next_c + i, 1, 3);
         next_c += ahead->c_stride;
     }
     return next_c;
