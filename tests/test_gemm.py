@@ -119,6 +119,22 @@ def test_b_read_where_it_lies_gives_the_bits_of_copied_panels(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m", [16, 100])
+def test_where_b_begins_in_a_line_does_not_change_bits(m, dtype):
+    """For many rows a small B is copied if its vectors lie in two lines, else read in place."""
+    a, b = normal(m, 96, dtype=dtype), normal(96, 96, dtype=dtype, seed=1)
+    line = 64 // b.itemsize
+    room = np.empty(b.size + 2 * line, dtype)
+    start = -room.ctypes.data // b.itemsize % line
+    results = set()
+    for moved in (0, 1, line // 4):
+        placed = room[start + moved :][: b.size].reshape(b.shape)
+        placed[:] = b
+        results.add(ops.matmul(a, placed).tobytes())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_out_is_written_whole_and_nothing_around_it(dtype):
     for m, n, k in product((1, 7, 15), (1, 9, 23, 33), (0, 5, 300)):
         a, b = normal(m, k, dtype=dtype), normal(k, n, dtype=dtype)

@@ -188,15 +188,33 @@ cdef void block_bounds(const product_t *p, index_t block, index_t *i0, index_t *
     j1[0] = min_index(panels * (col + 1) // across * NR, p.n)
 
 
-cdef void look_ahead(ahead_t *ahead, const real_t *next, index_t rows, index_t cols, index_t stride,
-                     index_t tiles, index_t strides) noexcept nogil:
-    """Spread the lines of a matrix over so many tiles of so many strides each."""
+cdef struct share_t:  # what of a matrix's pieces the tiles ask for
+    index_t pieces, need, slots, owed
+
+
+cdef void look_ahead(ahead_t *ahead, share_t *share, const real_t *next, index_t rows, index_t cols,
+                     index_t stride, index_t tiles, index_t strides) noexcept nogil:
+    """Spread the lines of a matrix over so many tiles of so many strides each.
+
+    Where there are more strides than pieces, only every second, third ... tile asks: one piece a stride
+    in all of them went far beyond the matrix, and drove from L2 what was wanted there.
+    """
     ahead.run = ahead.left = ceil_div(cols, NR)
     ahead.next = next
     ahead.jump = stride - ahead.run * NR
-    ahead.pieces = 0
-    if next != NULL:
-        ahead.pieces = ceil_div(rows * ahead.run, tiles * strides)
+    share.need = rows * ahead.run if next != NULL else 0
+    share.pieces = ceil_div(share.need, tiles * strides)
+    share.slots = share.pieces * tiles * strides
+    share.owed = share.slots - 1
+
+
+cdef inline index_t next_share(share_t *share) noexcept nogil:
+    """How many pieces each stride of the next tile asks for."""
+    share.owed += share.need
+    if share.need == 0 or share.owed < share.slots:
+        return 0
+    share.owed -= share.slots
+    return share.pieces
 
 
 cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t step, index_t row,
@@ -223,6 +241,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     # Too short to ask for C's tile in time.
     cdef bint briefest = kc <= 2 * STRIDE and step == 1 and p.place_b != NULL
     cdef ahead_t ahead
+    cdef share_t share
     ahead.c_stride = p.c_stride
     ahead.c = ahead.stream = NULL
     ahead.c_rows = ahead.pace = 0
@@ -231,7 +250,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     i, n = rows, next_kc
     if p.columns_a:
         i, n = n, i
-    look_ahead(&ahead, next_a, i, n, p.a_stride, groups * ceil_div(j1 - j0, NR), strides)
+    look_ahead(&ahead, &share, next_a, i, n, p.a_stride, groups * ceil_div(j1 - j0, NR), strides)
     while j < j1:
         wide = min_index(group_columns, j1 - j)
         end = j + wide
@@ -271,7 +290,8 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 i, n = min_index(KC, p.k - k - kc), min_index(group_columns, j1 - j0)
             if p.columns_b:
                 i, n = n, i
-            look_ahead(&ahead, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR), strides)
+            look_ahead(&ahead, &share, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR),
+                       strides)
         if p.panels_b != NULL and next_a == NULL and not streams:
             # Panels of many weights come from beyond L2: those of the next group, or of the next part.
             next_b = NULL
@@ -281,7 +301,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
             elif not last:
                 next_b = p.panels_b + j0 * p.k + (k + kc) * NR
                 i, n = min_index(group_columns, j1 - j0), min_index(KC, p.k - k - kc)
-            look_ahead(&ahead, next_b, ceil_div(i, NR), n * NR, p.k * NR,
+            look_ahead(&ahead, &share, next_b, ceil_div(i, NR), n * NR, p.k * NR,
                        groups * ceil_div(wide, NR), strides)
         i = 0
         for group in range(groups):
@@ -302,6 +322,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 else:
                     ahead.c = NULL
                     ahead.c_rows = 0
+                ahead.pieces = next_share(&share)
                 # Of a short panel in place the next rows are of no use, those of its neighbour are.
                 ahead.near = NR if lds[t] != NR and brief else STRIDE * lds[t]
                 if streams:

@@ -208,11 +208,14 @@ cdef inline bint lies_well(const dense_t *m, index_t size) noexcept nogil:
             and (distance < 1024 or distance % 512 != 0))
 
 
+cdef inline bint lies_in_lines(const dense_t *b) noexcept nogil:
+    """Whether no vector of B's rows lies in two cache lines."""
+    return b.row % VL == 0 and <index_t> b.data % (VL * <index_t> sizeof(real_t)) == 0
+
+
 cdef inline bint serves_few(const dense_t *b, index_t m) noexcept nogil:
-    """Whether copies of B would serve four tiles at most, and its vectors are whole cache lines."""
-    cdef index_t distance = b.row * <index_t> sizeof(real_t)
-    return m <= 4 * MR and distance % 1024 != 0 and distance % 64 == 0 and (
-        <index_t> b.data % 64 == 0)
+    """Whether copies of B would serve four tiles at most, and none of its vectors lies in two lines."""
+    return m <= 4 * MR and b.row * <index_t> sizeof(real_t) % 1024 != 0 and lies_in_lines(b)
 
 
 cdef inline bint is_turned(const dense_result_t *c) noexcept nogil:
@@ -339,8 +342,12 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     else:
         if lies_well(&left, p.m * p.k):
             p.rows_a, p.ld_a, p.step_a = left.data, left.row, left.col
+        elif left.col == 1:
+            p.locate_a, p.a_stride = locate_dense, left.row
         small = lies_well(&right, p.k * p.n)
-        if right.col == 1 and (small or serves_few(&right, p.m)):
+        # Vectors in two lines, read by every tile of rows: from six tiles on copies take less.
+        if right.col == 1 and (small and (p.m <= 5 * MR or lies_in_lines(&right))
+                               or serves_few(&right, p.m)):
             p.place_b, p.ld_b = locate_dense, right.row
         if right.col != 1 or not small:
             p.columns_b = right.row == 1
