@@ -170,6 +170,15 @@ cdef extern from "direct_kernel.h" nogil:
                             Py_ssize_t x_row, const real_t *dy, Py_ssize_t rows,
                             Py_ssize_t pixels, real_t *out, Py_ssize_t out_line, Py_ssize_t cols)
 
+cdef extern from "pool_triples.h" nogil:
+    bint MASKED_LANES
+    ctypedef struct triples_t:
+        Py_ssize_t height, width, rows, columns, top, left, low, high, scale_step
+        const real_t *scale
+        const real_t *edge
+    void pool_triples(const triples_t *c, bint maximum, int step, const real_t *x, real_t *y,
+                      Py_ssize_t p, Py_ssize_t end)
+
 cdef extern from "small_planes.h" nogil:
     enum: PAIR_ROWS
     const bint ROW_PAIRS
@@ -220,6 +229,7 @@ include "winograd_weight.pxi"
 include "pool.pxi"
 include "pool_taps.pxi"
 include "pool_planes.pxi"
+include "pool_triples.pxi"
 include "pool_planes_indices.pxi"
 include "pool_pixels.pxi"
 include "pool_pixels_backward.pxi"

@@ -2,6 +2,7 @@
 #
 #   pool_planes.pxi ..._indices ..._backward   NCHW, the windows nearly every network has;
 #               ..._maxima                     gradients of maxima of 3x3
+#   pool_triples.pxi                           NCHW, 3x3 in registers, where vectors have masks
 #   pool_pixels.pxi ..._backward               channels-last: 3 columns; gradients
 #   pool_taps.pxi                              everything else, as reductions over runs:
 #   pool_forward.pxi pool_backward.pxi         which runs

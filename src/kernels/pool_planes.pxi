@@ -1,6 +1,7 @@
 # Pooling of NCHW planes by the windows that nearly every network has, along a row: 2 by steps of 2,
 # 3 by steps of 2 or 1. Down the image kernel, stride, padding and dilation are free. Here is the forward
-# pass without indices; pool_planes_indices.pxi and pool_planes_backward.pxi have the others.
+# pass without indices; pool_planes_indices.pxi and pool_planes_backward.pxi have the others. Windows
+# of 3x3 stay in registers where vectors have masks: pool_triples.pxi.
 #
 #   x, rows of a window --down--> a row of W values, edged with padding --along--> y row
 #   2x2 by 2: both at once, in registers
@@ -311,7 +312,9 @@ cdef void pooled_part(const planes_t *f, index_t part, index_t parts, real_t *me
     cdef index_t row = rows * part // parts, end = rows * (part + 1) // parts
     cdef int kind = planes_kind(&f.g)
     flush_denormals_if(not f.maximum)
-    if separate_pairs(&f.g):
+    if forward_in_registers(&f.g):
+        triples_rows(f, False, row, end, memory)
+    elif separate_pairs(&f.g):
         if f.maximum:
             pairs_rows(f, True, row, end)
         else:
@@ -362,10 +365,12 @@ cdef int run_planes(const planes_t *f, planes_part_t function, index_t work, siz
 cdef int planes_forward(planes_t *f, cnp.ndarray x, cnp.ndarray y, int n_threads) except -1:
     """y from x, for the windows that planes_kind knows."""
     cdef const pool_t *g = &f.g
+    cdef index_t memory
     f.src = pointer(x)
     f.src_end = f.src + cnp.PyArray_SIZE(x)
     f.dst = pointer(y)
     set_band(f, max_index(g.n[2], g.q[2] * g.s[2]) + 4)
+    memory = f.band * f.width + 2 * (padded(g.q[2]) + VL)
     run_planes(f, pooled_part, max_index(cnp.PyArray_SIZE(x), cnp.PyArray_SIZE(y)),
-               f.band * f.width + 2 * (padded(g.q[2]) + VL), n_threads)
+               max_index(memory, triples_memory(g)), n_threads)
     return 0

@@ -225,6 +225,8 @@ cdef void planes_backward_part(const planes_t *f, index_t part, index_t parts,
         unpool_pairs_rows(f, True, row, end)
     elif pairs:
         unpool_pairs_rows(f, False, row, end)
+    elif gradient_in_registers(g):
+        triples_rows(f, True, row, end, memory)
     elif dense:
         spread_sums(f, 1, 0, row, end, memory)
     elif odd:

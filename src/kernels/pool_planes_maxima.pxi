@@ -176,7 +176,7 @@ cdef void strips_part(const planes_t *f, index_t part, index_t parts,
 cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_threads) except -1:
     """Whether one of the special kernels was there to make dx from dy (and indices)."""
     cdef const pool_t *g = &f.g
-    cdef index_t work = max_index(cnp.PyArray_SIZE(dx), cnp.PyArray_SIZE(dy))
+    cdef index_t work = max_index(cnp.PyArray_SIZE(dx), cnp.PyArray_SIZE(dy)), memory
     f.src = pointer(dy)
     f.src_end = f.src + cnp.PyArray_SIZE(dy)
     f.dst = pointer(dx)
@@ -189,6 +189,6 @@ cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_thr
     if planes_backward_kind(g) == NO_PLANES or (f.maximum and not separate_pairs(g)):
         return False
     set_band(f, max_index(g.q[2], ceil_div(g.n[2], g.s[2])) + 4)
-    run_planes(f, planes_backward_part, work, f.band * f.width + padded(g.q[2]) + VL + g.q[1],
-               n_threads)
+    memory = max_index(f.band * f.width + padded(g.q[2]) + VL + g.q[1], triples_memory(g))
+    run_planes(f, planes_backward_part, work, memory, n_threads)
     return True

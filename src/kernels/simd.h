@@ -169,6 +169,7 @@ INLINE void istore32(int32_t *p, mask_t v) { istore(p, v); }
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define NEXT 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0
+#define FOLLOWING 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
 #define PREVIOUS 15, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
 #elif VB / BYTES_OF(REAL) == 8
 #define LOWER 0, 8, 1, 9, 2, 10, 3, 11
@@ -176,6 +177,7 @@ INLINE void istore32(int32_t *p, mask_t v) { istore(p, v); }
 #define EVEN 0, 2, 4, 6, 8, 10, 12, 14
 #define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #define NEXT 1, 2, 3, 4, 5, 6, 7, 0
+#define FOLLOWING 1, 2, 3, 4, 5, 6, 7, 8
 #define PREVIOUS 7, 0, 1, 2, 3, 4, 5, 6
 #elif VB / BYTES_OF(REAL) == 4
 #define LOWER 0, 4, 1, 5
@@ -183,6 +185,7 @@ INLINE void istore32(int32_t *p, mask_t v) { istore(p, v); }
 #define EVEN 0, 2, 4, 6
 #define ODD 1, 3, 5, 7
 #define NEXT 1, 2, 3, 0
+#define FOLLOWING 1, 2, 3, 4
 #define PREVIOUS 3, 0, 1, 2
 #else
 #define LOWER 0, 2
@@ -190,6 +193,7 @@ INLINE void istore32(int32_t *p, mask_t v) { istore(p, v); }
 #define EVEN 0, 2
 #define ODD 1, 3
 #define NEXT 1, 0
+#define FOLLOWING 1, 2
 #define PREVIOUS 1, 0
 #endif
 #ifdef __clang__
@@ -205,6 +209,8 @@ INLINE vec_t vodd(vec_t a, vec_t b) { return SHUFFLE(a, b, ODD); }
 /* Every lane's neighbour, around the ends. */
 INLINE vec_t vnext(vec_t v) { return SHUFFLE(v, v, NEXT); }
 INLINE vec_t vprevious(vec_t v) { return SHUFFLE(v, v, PREVIOUS); }
+/* The lanes of a and b moved by one: a[1] ... a[VL - 1], b[0]. */
+INLINE vec_t vfollowing(vec_t a, vec_t b) { return SHUFFLE(a, b, FOLLOWING); }
 /* The sum of the lanes: of neighbours, of neighbouring pairs, and so on. */
 INLINE real_t vsum(vec_t v) {
     for (int n = VL; n > 1; n /= 2) v = veven(v, v) + vodd(v, v);
@@ -450,6 +456,7 @@ INLINE mask_t iload32_first(const int32_t *p, int n) {
 }
 /* Some lanes of a vector in memory: the others are not read (they count as 0) and not written. */
 #if defined(__AVX512F__)
+#define MASKED_LANES 1 /* at no cost */
 typedef __typeof__(__builtin_choose_expr(VL == 8, (__mmask8)0, (__mmask16)0)) lanes_t;
 INLINE lanes_t vlanes(ptrdiff_t begin, ptrdiff_t end) {
     begin = begin < 0 ? 0 : begin > VL ? VL : begin;
@@ -457,6 +464,7 @@ INLINE lanes_t vlanes(ptrdiff_t begin, ptrdiff_t end) {
     return (lanes_t)(((1u << end) - 1) & ~((1u << begin) - 1));
 }
 #else
+#define MASKED_LANES 0
 typedef mask_t lanes_t;
 INLINE lanes_t vlanes(ptrdiff_t begin, ptrdiff_t end) {
     lanes_t lanes;
@@ -494,6 +502,31 @@ INLINE vec_t vload_some(const real_t *p, lanes_t m) {
 INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
     for (int i = 0; i < VL; i++)
         if (m[i]) p[i] = v[i];
+}
+#endif
+/* Lanes of a where m, else of b; the larger of two where m, else a; m without the lanes where a or b
+ * is NaN, and whether it still has all. */
+#if defined(__AVX512F__)
+INLINE vec_t vpick_lanes(lanes_t m, vec_t a, vec_t b) { return (vec_t)X86(mask_blend)(m, b, a); }
+INLINE vec_t vmax_some(vec_t a, lanes_t m, vec_t b) { return (vec_t)X86(mask_max)(a, m, b, a); }
+#if BYTES_OF(REAL) == 8
+INLINE lanes_t vordered(lanes_t m, vec_t a, vec_t b) {
+    return _mm512_mask_cmp_pd_mask(m, a, b, _CMP_ORD_Q);
+}
+#else
+INLINE lanes_t vordered(lanes_t m, vec_t a, vec_t b) {
+    return _mm512_mask_cmp_ps_mask(m, a, b, _CMP_ORD_Q);
+}
+#endif
+INLINE int no_lane_lost(lanes_t m) { return m == vlanes(0, VL); }
+#else
+INLINE vec_t vpick_lanes(lanes_t m, vec_t a, vec_t b) { return vselect(m, a, b); }
+INLINE vec_t vmax_some(vec_t a, lanes_t m, vec_t b) { return vselect(m, vmax(a, b), a); }
+INLINE lanes_t vordered(lanes_t m, vec_t a, vec_t b) { return m & (a == a) & (b == b); }
+INLINE int no_lane_lost(lanes_t m) {
+    lane_t lost = 0;
+    for (int i = 0; i < VL; i++) lost |= ~m[i];
+    return !lost;
 }
 #endif
 /* Integers of 32 bits likewise, as lanes. */

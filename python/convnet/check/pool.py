@@ -271,6 +271,13 @@ CASES = [
             _SPECIALS.items(), _FIRST, (3, 17), ({}, _INDICES)
         )
     ),
+    # NaN among several vectors of a row.
+    *(
+        Case("max_pool2d", f"{id} W{w} {what}", {"x": Array((2, 3, 9, w)), **window}, prepare)
+        for (what, prepare), (id, window), w in product(
+            list(_SPECIALS.items())[:2], _FIRST[:2], (3, 58, 150)
+        )
+    ),
     *_cases("max_pool_backward", _WINDOWS + _DILATED, _with_indices, {}),
     *_planar("max_pool2d_backward", _PLANAR + _PLANAR_DILATED, _with_indices, {}),
     # More rows or taps than the kernels keep.
