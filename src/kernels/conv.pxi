@@ -38,7 +38,7 @@ cdef void conv_product(const conv_t *c, product_t *p) noexcept nogil:
     p.rows_a = p.panels_b = NULL
     p.place_b = NULL
     p.locate_a = p.locate_b = p.locate_c = NULL
-    p.columns_a = p.columns_b = False
+    p.columns_a = p.columns_b = p.bounded = False
     p.begins, p.ends = c.bias != NULL, c.relu
     if c.x.channels_last:
         p.m, p.n = c.batch * c.pixels, c.filters

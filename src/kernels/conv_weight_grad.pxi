@@ -127,7 +127,7 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
     p.place_b = NULL
     p.locate_a, p.locate_b, p.locate_c = NULL, NULL, locate_result
     p.columns_a, p.columns_b = c.x.channels_last, not c.x.channels_last
-    p.begins = p.ends = False
+    p.begins = p.ends = p.bounded = False
     p.store, p.prepare = store_dense, move_to_sum
     if c.x.channels_last:
         p.m, p.n = c.filters, c.channels * c.taps

@@ -62,6 +62,7 @@ cdef struct product_t:
     locate_t locate_b       # or NULL: where fill_b reads; rows b_stride apart
     index_t b_stride
     bint columns_b          # B's columns are contiguous, and b_stride apart
+    bint bounded            # nothing beyond what is copied next is asked for
     locate_t locate_c       # or NULL (or NULL for a tile whose rows are no runs); rows c_stride apart
     index_t c_stride
     index_t run             # whole tiles between its multiples follow one another, where they are located
@@ -193,11 +194,12 @@ cdef struct share_t:  # what of a matrix's pieces the tiles ask for
 
 
 cdef void look_ahead(ahead_t *ahead, share_t *share, const real_t *next, index_t rows, index_t cols,
-                     index_t stride, index_t tiles, index_t strides) noexcept nogil:
+                     index_t stride, index_t tiles, index_t strides, bint bounded) noexcept nogil:
     """Spread the lines of a matrix over so many tiles of so many strides each.
 
-    Where there are more strides than pieces, only every second, third ... tile asks: one piece a stride
-    in all of them went far beyond the matrix, and drove from L2 what was wanted there.
+    Each stride asks for one piece at least, in all tiles more than there are. Bounded, only every
+    second, third ... tile asks: what lies beyond drove from L2 what was wanted there. Beyond a
+    convolution's rows lies its next image.
     """
     ahead.run = ahead.left = ceil_div(cols, NR)
     ahead.next = next
@@ -205,6 +207,8 @@ cdef void look_ahead(ahead_t *ahead, share_t *share, const real_t *next, index_t
     share.need = rows * ahead.run if next != NULL else 0
     share.pieces = ceil_div(share.need, tiles * strides)
     share.slots = share.pieces * tiles * strides
+    if not bounded:
+        share.need = share.slots
     share.owed = share.slots - 1
 
 
@@ -250,7 +254,8 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
     i, n = rows, next_kc
     if p.columns_a:
         i, n = n, i
-    look_ahead(&ahead, &share, next_a, i, n, p.a_stride, groups * ceil_div(j1 - j0, NR), strides)
+    look_ahead(&ahead, &share, next_a, i, n, p.a_stride, groups * ceil_div(j1 - j0, NR), strides,
+               p.bounded)
     while j < j1:
         wide = min_index(group_columns, j1 - j)
         end = j + wide
@@ -291,7 +296,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
             if p.columns_b:
                 i, n = n, i
             look_ahead(&ahead, &share, next_b, i, n, p.b_stride, groups * ceil_div(wide, NR),
-                       strides)
+                       strides, p.bounded)
         if p.panels_b != NULL and next_a == NULL and not streams:
             # Panels of many weights come from beyond L2: those of the next group, or of the next part.
             next_b = NULL
@@ -302,7 +307,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 next_b = p.panels_b + j0 * p.k + (k + kc) * NR
                 i, n = min_index(group_columns, j1 - j0), min_index(KC, p.k - k - kc)
             look_ahead(&ahead, &share, next_b, ceil_div(i, NR), n * NR, p.k * NR,
-                       groups * ceil_div(wide, NR), strides)
+                       groups * ceil_div(wide, NR), strides, p.bounded)
         i = 0
         for group in range(groups):
             n = rows * (group + 1) // groups - i

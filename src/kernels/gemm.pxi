@@ -334,6 +334,7 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     p.store, p.c = store_dense, &result
     p.locate_a = p.locate_b = p.locate_c = NULL
     p.columns_a = p.columns_b = False
+    p.bounded = True
     threads = threads_for(batch * p.m * p.n * p.k // 16, n_threads)
     thin = is_thin(&p)
     if thin:
