@@ -147,12 +147,20 @@ cdef extern from "micro_kernel.h" nogil:
                          ahead_t *ahead)
 
 cdef extern from "winograd_product.h" nogil:
+    ctypedef struct fetch_t:
+        const real_t *far
+        const real_t *later
+        Py_ssize_t turn, far_pace
+        const real_t *c
+        Py_ssize_t c_stride, c_rows
+        const real_t *stream
+        Py_ssize_t pace
     void chain_product(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t lda,
                        const real_t *b, const real_t *before, Py_ssize_t ld_before, real_t *out,
-                       ahead_t *ahead)
+                       fetch_t *fetch)
     void part_product(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t lda,
                       const real_t *b, Py_ssize_t ldb, const real_t *before, Py_ssize_t ld_before,
-                      real_t *out, Py_ssize_t ld, ahead_t *ahead)
+                      real_t *out, Py_ssize_t ld, fetch_t *fetch)
 
 cdef extern from "dot_kernel.h" nogil:
     enum: DOT_ROWS

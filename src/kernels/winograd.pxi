@@ -24,8 +24,8 @@
 #                    9.0), and all its points at once are more than L2 holds beside V and M.
 #
 # An element's sum is one chain over the channels in both (winograd_product.h). While a tile is
-# multiplied, U's next part and the next point's V are prefetched into L2, a little for every 16
-# channels: C512 at 28x28 71 -> 55 ms, together with weights first there.
+# multiplied, U's next part and the next point's V are prefetched into L2, one line for every
+# channel: C512 at 28x28 71 -> 55 ms, together with weights first there.
 
 cdef enum:
     WIDTH = 128             # channels summed in one go: a panel of U stays in L1, beside V's next tile
@@ -126,52 +126,65 @@ cdef void winograd_input(const winograd_t *p, index_t row0, index_t row1, index_
         row = end
 
 
+cdef inline void fetch_operands(fetch_t *fetch, const real_t *first, index_t n_first,
+                                const real_t *second, index_t n_second, index_t products,
+                                index_t kc) noexcept nogil:
+    """Elements of two operands for L2, evenly over so many products of kc steps."""
+    cdef index_t turn = 0
+    if n_first > 0:
+        turn = (kc * n_first // (n_first + n_second) + STRIDE // 2) // STRIDE * STRIDE
+        turn = min_index(turn, kc)
+    fetch.far, fetch.later, fetch.turn, fetch.far_pace = first, second, turn, 0
+    if turn > 0:
+        fetch.far_pace = ceil_div(n_first, products * turn)
+    if turn < kc:
+        fetch.far_pace = max_index(fetch.far_pace, ceil_div(n_second, products * (kc - turn)))
+
+
 cdef inline void point_products(const winograd_t *p, index_t tiles, index_t point, index_t u_at,
                                 index_t next_point, index_t next_u, index_t begin, index_t end,
                                 const real_t *zeros) noexcept nogil:
     """Of one point of V, u_at being U's; next_point, next_u: those after it."""
     cdef index_t groups = ceil_div(tiles, MR), low = tiles // groups, longer = tiles % groups
-    cdef index_t high = ceil_div(tiles, groups), panel, channel, kc, steps, group, i, rows, row
-    cdef index_t pieces
+    cdef index_t high = ceil_div(tiles, groups), panel, channel, kc, group, i, rows, row, run
     cdef const real_t *u
     cdef const real_t *v
+    cdef const real_t *next_u_rows
     cdef const real_t *next_v
     cdef real_t *out
-    cdef ahead_t ahead
-    ahead.c_stride = NR
+    cdef fetch_t fetch
+    fetch.c_stride = NR
     for panel in range(p.panels):
         channel = begin
         row = tiles * panel // p.panels
-        ahead.run = (tiles * (panel + 1) // p.panels - row) * p.ld // NR + 1
+        run = (tiles * (panel + 1) // p.panels - row) * p.ld
         u = p.u + (u_at - p.u_row * p.u_side) * p.u_point + panel * p.u_panel
         v = p.v + begin // p.width * p.v_block + point * p.v_point
         out = p.products + point * p.m_point + panel * tiles * NR
         while channel < end:
             kc = min_index(p.width, end - channel)
-            steps = ceil_div(kc, STRIDE)
             next_v = v + (next_point - point) * p.v_point + row * p.ld
-            pieces = ahead.run
-            if p.between:
-                ahead.next, ahead.left, ahead.jump = next_v, ahead.run, 0
+            next_u_rows = u + kc * NR
+            if channel + kc == end and panel + 1 < p.panels:
+                next_u_rows = p.u + u_at * p.u_point + (panel + 1) * p.u_panel
+            elif channel + kc == end:
+                next_u_rows = p.u + next_u * p.u_point
+            if not p.prefetch:
+                fetch_operands(&fetch, zeros, 0, zeros, 0, groups, kc)
+            elif p.between:
+                fetch_operands(&fetch, zeros, 0, next_v, run, groups, kc)
             else:
-                ahead.next, ahead.left = u + kc * NR, kc
-                if channel + kc == end:
-                    ahead.next = p.u + u_at * p.u_point + (panel + 1) * p.u_panel
-                    if panel + 1 == p.panels:
-                        ahead.next = p.u + next_u * p.u_point
-                ahead.jump = next_v - (ahead.next + kc * NR)
-                pieces += kc
-            ahead.pieces = ceil_div(pieces, groups * steps) if p.prefetch else 0
-            ahead.c_rows = ceil_div(high, steps) if p.prefetch else 0
-            ahead.pace = ceil_div(high * p.ld, kc)
+                fetch_operands(&fetch, next_u_rows, kc * NR, next_v, run, groups, kc)
+            fetch.c_rows = ceil_div(high, ceil_div(kc, STRIDE)) if p.prefetch else 0
+            fetch.pace = ceil_div(high * p.ld, kc)
             i = 0
             for group in range(groups):
                 rows = low + (group < longer)
-                ahead.c = out + (i + rows) * NR
-                ahead.stream = v + ((i + rows) * p.ld if group + 1 < groups else 0)
+                fetch.c = out + (i + rows) * NR
+                fetch.stream = v + ((i + rows) * p.ld if group + 1 < groups else 0)
                 chain_product(<int> rows, p.filters - panel * NR, kc, v + i * p.ld, p.ld, u,
                               out + i * NR if channel > 0 else zeros, NR if channel > 0 else 0,
-                              out + i * NR, &ahead)
+                              out + i * NR, &fetch)
                 i += rows
             channel += kc
             u = u + kc * NR

@@ -136,27 +136,23 @@ cdef void gradient_point(const winograd_grad_t *q, const real_t *d, index_t filt
     """
     cdef const winograd_t *p = &q.w
     cdef index_t tiles = (q.row1 - q.row0) * p.across, groups = ceil_div(filters, MR), group, i, j
-    cdef index_t rows, steps = ceil_div(tiles, STRIDE), pieces
-    cdef index_t run_d = tiles * q.ld_d // NR + 1, run_v = tiles * p.ld // NR + 1
+    cdef index_t rows
     cdef real_t zeros[NR]
-    cdef ahead_t ahead
+    cdef fetch_t fetch
     zero_run(zeros, NR)
-    pieces = (run_d if next_d != d else 0) + (run_v if next_v != v else 0)
-    ahead.next, ahead.left, ahead.run = next_v, run_v, run_d
-    if next_v == v:
-        ahead.next, ahead.left = next_d, run_d
-    ahead.jump = next_d - (ahead.next + ahead.left * NR)
-    ahead.pieces = ceil_div(pieces, ceil_div(channels, NR) * groups * steps)
-    ahead.c_rows, ahead.c_stride = ceil_div(MR, steps), ld
+    fetch_operands(&fetch, next_v, tiles * p.ld if next_v != v else 0,
+                   next_d, tiles * q.ld_d if next_d != d else 0, ceil_div(channels, NR) * groups,
+                   tiles)
+    fetch.c_rows, fetch.c_stride = ceil_div(MR, ceil_div(tiles, STRIDE)), ld
     j = 0
     while j < channels:
         i = 0
         for group in range(groups):
             rows = filters * (group + 1) // groups - i
-            ahead.c = sums + (i + rows) * ld + j if group + 1 < groups else sums + j + NR
+            fetch.c = sums + (i + rows) * ld + j if group + 1 < groups else sums + j + NR
             part_product(<int> rows, channels - j, tiles, d + i, q.ld_d, v + j, p.ld,
                          &zeros[0] if q.first else sums + i * ld + j, 0 if q.first else ld,
-                         sums + i * ld + j, ld, &ahead)
+                         sums + i * ld + j, ld, &fetch)
             i += rows
         j += NR
 
