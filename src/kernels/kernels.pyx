@@ -187,6 +187,13 @@ cdef extern from "pool_triples.h" nogil:
     void pool_triples(const triples_t *c, bint maximum, int step, const real_t *x, real_t *y,
                       Py_ssize_t p, Py_ssize_t end)
 
+cdef extern from "pool_maxima.h" nogil:
+    ctypedef struct maxima_t:
+        Py_ssize_t height, width, rows, columns, top, left
+    bint spread_maxima(const maxima_t *c, int step, const real_t *dy, const int32_t *at,
+                       Py_ssize_t place, Py_ssize_t places, real_t *dx, Py_ssize_t h,
+                       Py_ssize_t end)
+
 cdef extern from "small_planes.h" nogil:
     enum: PAIR_ROWS
     const bint ROW_PAIRS

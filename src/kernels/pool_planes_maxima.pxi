@@ -1,17 +1,14 @@
-# Gradients of maxima of NCHW planes, windows of 3x3 by steps of 1 or 2: down the plane in strips.
+# Gradients of maxima of NCHW planes, windows of 3x3 by steps of 1 or 2: pool_maxima.h, or, by steps of
+# 2 where vectors have no masks or windows begin in the padding, down the plane in strips:
 #
 #   rows p, p+1 ... of windows, VL of a row side by side: dy and their indices, loaded once
 #      --compared with the places of 3 taps in 3 rows of dx--> 9 sums in registers
-#      --the topmost 1 or 2 rows are done: taps together, lanes moved by one--> dx
-#      the other rows' sums move up
+#      --the topmost 2 rows are done: taps together, lanes moved by one--> dx
+#      the other row's sums move up
 #
-#   lane             0 1 2 3 ...        step 1   column w is tap 1 of its own lane's window, tap 0 of
-#   tap 0, 1, 2      . w . . ...                 the next, tap 2 of the one before: VL - 2 columns
-#                                       step 2   two columns a lane, one neighbour: 2 (VL - 1)
-#
-# Lanes at a strip's ends lack a neighbour: strips overlap there. Rows of windows copied between edges,
-# then dy and index loaded anew for each of the 9 taps, two of three across a cache line, took twice as
-# long (3x3/1 on 2x64x28x28: 70 us).
+# A lane has two columns, one of which needs a neighbour: 2 (VL - 1) columns, and strips overlap. Rows of
+# windows copied between edges, then dy and index loaded anew for each of the 9 taps, two of three
+# across a cache line, took twice as long.
 
 cdef enum:
     LINE = 64 // sizeof(real_t)
@@ -26,19 +23,14 @@ cdef struct planes_strip_t:
 
 cdef bint strips_backward(const pool_t *g) noexcept nogil:
     """Whether the functions below are for such maxima."""
-    return (VL >= 4 and (planes_kind(g) == TRIPLES or planes_kind(g) == DENSE_TRIPLES)
-            and g.n[0] == g.q[0] and g.k[1] == 3 and g.d[1] == 1 and g.s[1] == g.s[2])
+    return (VL >= 4 and planes_kind(g) == TRIPLES and g.n[0] == g.q[0] and g.k[1] == 3
+            and g.d[1] == 1 and g.s[1] == 2)
 
 
 cdef inline bint place_strip(const pool_t *g, index_t i, planes_strip_t *t) noexcept nogil:
     """The i-th strip of a plane; False behind the last."""
     cdef index_t pad = g.p[2], first = 0, after
-    if g.s[2] == 1:
-        t.column = i * (VL - 2) - 1
-        t.window = t.column + pad - 1
-        first = 1
-        after = VL - 1
-    elif pad % 2:
+    if pad % 2:
         t.column = 2 * i * (VL - 1)
         t.window = t.column // 2 + pad // 2
         after = 2 * VL - 2
@@ -63,12 +55,9 @@ cdef inline void add_matches(vec_t v, mask_t at, mask_t here, vec_t *a, vec_t *b
     c[0] = vadd_equal(c[0], at, here + isplat(2), v)
 
 
-cdef inline void join_taps(index_t s, index_t odd_pad, vec_t a, vec_t b, vec_t c,
-                            const planes_strip_t *t, real_t *dx) noexcept nogil:
+cdef inline void join_taps(index_t odd_pad, vec_t a, vec_t b, vec_t c, const planes_strip_t *t,
+                           real_t *dx) noexcept nogil:
     """A row of dx from the sums of its taps."""
-    if s == 1:
-        vstore_some(dx, t.out[0], b + vnext(a) + vprevious(c))
-        return
     if odd_pad:
         a = c + vnext(a)
     else:
@@ -79,7 +68,7 @@ cdef inline void join_taps(index_t s, index_t odd_pad, vec_t a, vec_t b, vec_t c
     vstore_some(dx + VL, t.out[1], vupper(b, a))
 
 
-cdef inline void strip_down(index_t s, index_t odd_pad, const pool_t *g, const planes_strip_t *t,
+cdef inline void strip_down(index_t odd_pad, const pool_t *g, const planes_strip_t *t,
                             const real_t *dy, const int32_t *at, lane_t place, mask_t steps,
                             index_t h, index_t end, real_t *dx, const real_t *ahead,
                             index_t lines) noexcept nogil:
@@ -88,8 +77,8 @@ cdef inline void strip_down(index_t s, index_t odd_pad, const pool_t *g, const p
     cdef vec_t a0 = vzero(), a1 = vzero(), a2 = vzero(), b0 = vzero(), b1 = vzero(), b2 = vzero()
     cdef vec_t c0, c1, c2, v
     cdef mask_t here, where, width = isplat(<lane_t> g.n[2])
-    cdef index_t p = first_held(g, h), last = (end - 1 + g.p[1]) // s, row = p * s - g.p[1], i, j
-    here = steps + isplat(place + <lane_t> (row * g.n[2] + t.window * s - g.p[2]))
+    cdef index_t p = first_held(g, h), last = (end - 1 + g.p[1]) // 2, row = p * 2 - g.p[1], i, j
+    here = steps + isplat(place + <lane_t> (row * g.n[2] + t.window * 2 - g.p[2]))
     i = p * g.q[2] + t.window
     dx = dx + row * g.n[2] + t.column
     for p in range(p, last + 1):
@@ -110,28 +99,20 @@ cdef inline void strip_down(index_t s, index_t odd_pad, const pool_t *g, const p
             add_matches(v, where, here, &b0, &b1, &b2)
             add_matches(v, where - width, here, &c0, &c1, &c2)
         if h <= row < end:
-            join_taps(s, odd_pad, a0, a1, a2, t, dx)
-        if s == 2 and h <= row + 1 < end:
-            join_taps(s, odd_pad, b0, b1, b2, t, dx + g.n[2])
-        if s == 1:
-            a0 = b0
-            a1 = b1
-            a2 = b2
-            b0 = c0
-            b1 = c1
-            b2 = c2
-        else:
-            a0 = c0
-            a1 = c1
-            a2 = c2
-            b0 = b1 = b2 = vzero()
-        here = here + (width if s == 1 else width + width)
-        row += s
+            join_taps(odd_pad, a0, a1, a2, t, dx)
+        if h <= row + 1 < end:
+            join_taps(odd_pad, b0, b1, b2, t, dx + g.n[2])
+        a0 = c0
+        a1 = c1
+        a2 = c2
+        b0 = b1 = b2 = vzero()
+        here = here + width + width
+        row += 2
         i += g.q[2]
-        dx += s * g.n[2]
+        dx += 2 * g.n[2]
 
 
-cdef inline void strips_rows(const planes_t *plan, index_t s, index_t odd_pad, index_t row,
+cdef inline void strips_rows(const planes_t *plan, index_t odd_pad, index_t row,
                              index_t end) noexcept nogil:
     """Rows row ... end - 1 of dx, counted over all planes."""
     cdef planes_t copy = plan[0]
@@ -141,9 +122,9 @@ cdef inline void strips_rows(const planes_t *plan, index_t s, index_t odd_pad, i
     cdef lane_t lanes[VL]
     cdef planes_strip_t t
     for i in range(VL):
-        lanes[i] = <lane_t> (i * s)
+        lanes[i] = <lane_t> (i * 2)
     # The next plane of dx, evenly over the rows of all strips.
-    lines = ceil_div(g.n[2], VL - 2 if s == 1 else 2 * VL - 2) * g.q[1] * LINE
+    lines = ceil_div(g.n[2], 2 * VL - 2) * g.q[1] * LINE
     lines = ceil_div(plane, lines)
     while row < end:
         slice = row // g.n[1]
@@ -153,7 +134,7 @@ cdef inline void strips_rows(const planes_t *plan, index_t s, index_t odd_pad, i
         at = slice * g.q[1] * g.q[2]
         i = 0
         while place_strip(g, i, &t):
-            strip_down(s, odd_pad, g, &t, f.src + at, f.indices + at,
+            strip_down(odd_pad, g, &t, f.src + at, f.indices + at,
                        <lane_t> (slice % g.n[0] * plane), iload(lanes), h, stop,
                        f.dst + slice * plane,
                        f.dst + (slice + 1) * plane + i * g.q[1] * lines * LINE, lines)
@@ -161,16 +142,47 @@ cdef inline void strips_rows(const planes_t *plan, index_t s, index_t odd_pad, i
         row += stop - h
 
 
+cdef bint abreast_backward(const pool_t *g) noexcept nogil:
+    """Whether pool_maxima.h is for such maxima: every index is looked at, and at stride 2 vectors
+    have masks (without them strips took 0.7 of the time)."""
+    cdef index_t left = g.p[2], width = g.n[2], columns = g.q[2]
+    if (g.k[1] != 3 or g.d[1] != 1 or g.s[1] != g.s[2] or g.n[0] != g.q[0] or g.p[1] > 1
+            or left > 1):
+        return False
+    if planes_kind(g) == DENSE_TRIPLES:
+        return (width + left - 2 <= columns <= width + left - 1) and g.q[1] <= g.n[1] + g.p[1]
+    return (MASKED_LANES and planes_kind(g) == TRIPLES and 2 * columns <= width + 1
+            and 2 * g.q[1] <= g.n[1] + g.p[1] + 1)
+
+
+cdef void abreast_rows(const planes_t *f, index_t row, index_t end) noexcept nogil:
+    """Rows row ... end - 1 of dx, counted over all planes."""
+    cdef const pool_t *g = &f.g
+    cdef maxima_t c
+    cdef index_t slice, h, stop, plane = g.n[1] * g.n[2]
+    c.height, c.width, c.rows, c.columns = g.n[1], g.n[2], g.q[1], g.q[2]
+    c.top, c.left = g.p[1], g.p[2]
+    while row < end:
+        slice = row // g.n[1]
+        h = row % g.n[1]
+        stop = min_index(h + end - row, g.n[1])
+        if not spread_maxima(&c, <int> g.s[2], f.src + slice * g.q[1] * g.q[2],
+                             f.indices + slice * g.q[1] * g.q[2], slice % g.n[0] * plane,
+                             g.n[0] * plane, f.dst + slice * plane, h, stop):
+            f.misplaced[0] = True
+        row += stop - h
+
+
 cdef void strips_part(const planes_t *f, index_t part, index_t parts,
                       real_t *memory) noexcept nogil:
     cdef index_t rows = f.g.planes * f.g.n[0] * f.g.n[1]
     cdef index_t row = rows * part // parts, end = rows * (part + 1) // parts
-    if f.g.s[2] == 1:
-        strips_rows(f, 1, 0, row, end)
+    if abreast_backward(&f.g):
+        abreast_rows(f, row, end)
     elif f.g.p[2] % 2:
-        strips_rows(f, 2, 1, row, end)
+        strips_rows(f, 1, row, end)
     else:
-        strips_rows(f, 2, 0, row, end)
+        strips_rows(f, 0, row, end)
 
 
 cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_threads) except -1:
@@ -183,7 +195,7 @@ cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_thr
     if pixels_backward(g):
         run_planes(f, pixels_backward_part, work, g.q[1] + g.q[2], n_threads)
         return True
-    if f.maximum and strips_backward(g):
+    if f.maximum and (abreast_backward(g) or strips_backward(g)):
         run_planes(f, strips_part, work, 0, n_threads)
         return True
     if planes_backward_kind(g) == NO_PLANES or (f.maximum and not separate_pairs(g)):
