@@ -29,7 +29,9 @@ cdef struct cells_t:
     real_t *dst
     index_t wide           # elements of a row in between
     cell_t *cells[3]       # of each axis
-    cell_t *reach[2]       # backward: of each place along D and H, the cells that hold it
+    cell_t *reach[3]       # backward: of each place along D and H, the cells that hold it; along
+                           # W, where it is short
+    bint narrow            # neither cells nor places of a row are more than a vector's, inner is 1
 
 
 cdef void find_cells(index_t n, index_t q, cell_t *cells) noexcept nogil:
@@ -215,10 +217,36 @@ cdef void sum_row_of_cells(const cells_t *c, index_t plane, index_t o, index_t p
                  1.0 / <double> (rows * (end - begin)), dst + q * c.inner)
 
 
-cdef inline bint same_cells(const cells_t *c, index_t h) noexcept nogil:
-    """Whether row h of a slice of dx lies in the cells that the row before it lies in."""
-    return (h > 0 and c.reach[1][h - 1].begin == c.reach[1][h].begin
-            and c.reach[1][h - 1].end == c.reach[1][h].end)
+cdef inline bint same_cells(const cells_t *c, int axis, index_t i) noexcept nogil:
+    """Whether place i of an axis of dx lies in the cells that the place before it lies in."""
+    cdef const cell_t *reach = c.reach[axis]
+    return i > 0 and reach[i - 1].begin == reach[i].begin and reach[i - 1].end == reach[i].end
+
+
+cdef inline void sum_short_row(const cells_t *c, index_t plane, index_t d, index_t h, vec_t share,
+                               real_t *lane) noexcept nogil:
+    """What each cell gives to its places in a short row of dx."""
+    cdef index_t o, p
+    cdef int length = <int> c.q[2]
+    cdef const real_t *src
+    cdef real_t factor
+    cdef vec_t sum = vzero()
+    for o in range(c.reach[0][d].begin, c.reach[0][d].end):
+        for p in range(c.reach[1][h].begin, c.reach[1][h].end):
+            src = c.src + ((plane * c.q[0] + o) * c.q[1] + p) * length
+            factor = c.cells[0][o].share * c.cells[1][p].share
+            sum = sum + vsplat(factor) * vload_first(src, length, vzero())
+    vstore(lane, sum * share)
+
+
+cdef inline void spread_short_row(const cells_t *c, const real_t *lane, real_t *dst) noexcept nogil:
+    cdef index_t q, i
+    cdef real_t v
+    for i in range(c.n[2]):
+        v = lane[c.reach[2][i].begin]
+        for q in range(c.reach[2][i].begin + 1, c.reach[2][i].end):
+            v = v + lane[q]
+        dst[i] = v
 
 
 cdef void spread_row_of_cells(const cells_t *c, index_t plane, index_t d, index_t h, real_t *dst,
@@ -281,16 +309,47 @@ cdef void repeat_pixel(const real_t *pixel, index_t inner, real_t *dst, index_t 
             j += VL
 
 
-cdef void copy_row(const real_t *src, real_t *dst, index_t n) noexcept nogil:
+cdef inline void copy_row(const real_t *src, real_t *dst, index_t n) noexcept nogil:
     cdef index_t i = 0
     if n < VL:
-        memcpy(dst, src, n * sizeof(real_t))
+        copy_few(src, dst, n)
         return
     while i < n:
         i = min_index(i, n - VL)
         prefetch_ahead(dst + i)
         vstore(dst + i, vload(src + i))
         i += VL
+
+
+cdef void short_cells_part(const cells_t *c, index_t begin, index_t end) noexcept nogil:
+    """A thread's run of short rows of dx. What one has just stored is not read again: it would wait."""
+    cdef real_t lane[VL]
+    cdef index_t height = c.n[1], length = c.n[2], row = begin
+    cdef index_t h = begin % height, d = begin // height % c.n[0], plane = begin // (height * c.n[0])
+    cdef real_t *dx = c.dst + begin * length
+    cdef index_t q
+    cdef vec_t share
+    memset(lane, 0, sizeof(lane))
+    for q in range(c.q[2]):
+        lane[q] = c.cells[2][q].share
+    share = vload(lane)
+    while row < end:
+        if h == 0 and same_cells(c, 0, d) and row - height >= begin and row + height <= end:
+            memcpy(dx, dx - height * length, height * length * sizeof(real_t))
+            h = height
+        else:
+            if row == begin or not same_cells(c, 1, h):
+                sum_short_row(c, plane, d, h, share, lane)
+            spread_short_row(c, lane, dx)
+            h += 1
+        if h == height:
+            h = 0
+            d += 1
+            if d == c.n[0]:
+                d = 0
+                plane += 1
+        dx = c.dst + ((plane * c.n[0] + d) * height + h) * length
+        row = (plane * c.n[0] + d) * height + h
 
 
 cdef void cells_part(const cells_t *c, bint backward, index_t rows, index_t part, index_t parts,
@@ -301,12 +360,15 @@ cdef void cells_part(const cells_t *c, bint backward, index_t rows, index_t part
     cdef index_t h = begin % height, d = begin // height % depth, plane = begin // (height * depth)
     cdef bint whole = c.q[0] == 1 and c.q[1] == 1 and c.q[2] == 1  # then axes are merged
     flush_denormals()
+    if backward and c.narrow:
+        short_cells_part(c, begin, rows * (part + 1) // parts)
+        return
     for row in range(begin, rows * (part + 1) // parts):
         if whole and not backward:
             sum_cell(c.src + row * length, c.n[2], c.inner, 1.0 / <double> c.n[2],
                      c.dst + row * c.inner)
             continue
-        if backward and row > begin and same_cells(c, h):
+        if backward and row > begin and same_cells(c, 1, h):
             copy_row(c.dst + (row - 1) * length, c.dst + row * length, length)
         elif backward:
             spread_row_of_cells(c, plane, d, h, c.dst + row * length, scratch)
@@ -338,14 +400,16 @@ cdef int adaptive(cells_t *c, bint backward, index_t work, int n_threads) except
     cdef cell_t *cells
     n_threads = threads_for(work, n_threads)
     scratch = padded(2 * c.wide * n_threads) * sizeof(real_t)
-    workspace = acquire(scratch + (c.q[0] + c.q[1] + c.q[2] + c.n[0] + c.n[1]) * sizeof(cell_t))
+    workspace = acquire(scratch + (c.q[0] + c.q[1] + c.q[2] + c.n[0] + c.n[1] + VL)
+                        * sizeof(cell_t))
     cells = <cell_t *> (workspace.data + scratch)
     with nogil:
         for i in range(3):
             c.cells[i] = cells
             find_cells(c.n[i], c.q[i], cells)
             cells += c.q[i]
-        for i in range(2 if backward else 0):
+        c.narrow = c.inner == 1 and c.n[2] <= VL and c.q[2] <= VL
+        for i in range((3 if c.narrow else 2) if backward else 0):
             c.reach[i] = cells
             find_cells(c.q[i], c.n[i], cells)
             cells += c.n[i]
@@ -373,7 +437,8 @@ def adaptive_avg_pool_backward(cnp.ndarray dy, cnp.ndarray dx, int n_threads):
     cdef planes_t planes
     planes.maximum = False
     planes.indices = NULL
-    if are_windows(&planes.g, dx, dy) and special_backward(&planes, dy, dx, n_threads):
+    if are_windows(&planes.g, dx, dy) and (lines_backward(&planes, dy, dx, n_threads)
+                                           or special_backward(&planes, dy, dx, n_threads)):
         return
     set_cells(&c, dx, dy)
     c.src = pointer(dy)

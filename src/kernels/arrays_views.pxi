@@ -33,6 +33,45 @@ cdef extern from *:
     object convnet_scalar(cnp.PyArray_Descr *dtype)
 
 
+cdef object flipped(cnp.ndarray a, Py_ssize_t n, cnp.npy_intp *shape):
+    """A contiguous signal of n elements the other way round, as (1, 1, n)."""
+    cdef cnp.ndarray out = <cnp.ndarray> empty_like(a)
+    cdef Py_ssize_t i
+    if cnp.PyArray_ITEMSIZE(a) == 4:
+        for i in range(n):
+            (<uint32_t *> cnp.PyArray_DATA(out))[i] = (<uint32_t *> cnp.PyArray_DATA(a))[n - 1 - i]
+    else:
+        for i in range(n):
+            (<uint64_t *> cnp.PyArray_DATA(out))[i] = (<uint64_t *> cnp.PyArray_DATA(a))[n - 1 - i]
+    shape[2] = n
+    return convnet_view(out, 3, shape)
+
+
+def signals(x, w):
+    """Two signals as an image (1, 1, L) and a flipped kernel (1, 1, S), the longer one first.
+
+    None unless both are plain, of one axis and one type, contiguous and not empty.
+    """
+    cdef cnp.ndarray a, b
+    cdef cnp.npy_intp[3] shape
+    cdef object image
+    if not plain(x) or not plain(w):
+        return None
+    a, b = <cnp.ndarray> x, <cnp.ndarray> w
+    if (cnp.PyArray_NDIM(a) != 1 or cnp.PyArray_NDIM(b) != 1
+            or cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(b)
+            or not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_IS_C_CONTIGUOUS(b)):
+        return None
+    if cnp.PyArray_DIM(b, 0) > cnp.PyArray_DIM(a, 0):
+        a, b = b, a
+    if cnp.PyArray_DIM(b, 0) == 0:
+        return None
+    shape[0] = shape[1] = 1
+    shape[2] = cnp.PyArray_DIM(a, 0)
+    image = convnet_view(a, 3, shape)
+    return image, flipped(b, cnp.PyArray_DIM(b, 0), shape)
+
+
 cdef inline int place_of(int i, int ndim, bint turned) noexcept:
     """How many axes lie outside axis i in memory; turned: channels-last, axis 1 is the innermost."""
     if not turned:

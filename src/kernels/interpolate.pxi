@@ -10,6 +10,9 @@
 # the same rows as the one before is a copy of it. Backwards the same way round: dy's row is spread
 # over the columns of a row, which is added to two rows of dx. One thread takes a plane (NCHW) or an
 # image (channels-last), so that sums have one order.
+#
+# Every column twice, as in an image twice as wide, is a vector interleaved with itself, and backwards
+# a sum of neighbours, straight into dx.
 
 cdef struct resample_t:
     index_t planes, inner, h, w, p, q
@@ -19,6 +22,7 @@ cdef struct resample_t:
     const int64_t *columns        # 2 x q
     const real_t *row_weights     # of the second row; NULL: the first alone
     const real_t *column_weights
+    bint doubled                  # every column is read twice, and all weights are 1
 
 
 cdef void mix_runs(const real_t *a, const real_t *b, real_t w, real_t *out, index_t n) noexcept nogil:
@@ -28,8 +32,61 @@ cdef void mix_runs(const real_t *a, const real_t *b, real_t w, real_t *out, inde
         out[i] = rest * a[i] + w * b[i]
 
 
+cdef bint are_doubled(const resample_t *r) noexcept nogil:
+    cdef index_t q
+    if r.inner != 1 or r.row_weights != NULL or r.column_weights != NULL or r.q != 2 * r.w:
+        return False
+    for q in range(r.q):
+        if r.columns[q] != q // 2:
+            return False
+    return True
+
+
+cdef inline void double_run(const real_t *x, index_t n, index_t rows, real_t *y) noexcept nogil:
+    """Each of n elements twice, in so many rows of 2n."""
+    cdef index_t i = 0, row
+    cdef int few
+    cdef vec_t v
+    while i < n:
+        if n >= VL:
+            i = min_index(i, n - VL)
+        few = <int> min_index(n, VL)
+        v = vload(x + i) if few == VL else vload_first(x, few, vzero())
+        for row in range(rows):
+            store_pairs(y + row * 2 * n + 2 * i, v, v, few)
+        i += VL
+
+
+cdef inline void sum_pairs(const real_t *x, index_t rows, index_t n, real_t *sum) noexcept nogil:
+    """sum[i] = x[2i] + x[2i + 1], added over rows of 2n elements."""
+    cdef index_t i = 0, row
+    cdef const real_t *pair
+    cdef int low, high
+    cdef vec_t a, b, total
+    while i < n:
+        pair = x + 2 * i
+        low = <int> min_index(2 * (n - i), VL)
+        high = <int> min_index(2 * (n - i) - low, VL)
+        total = b = vzero()
+        for row in range(rows):
+            prefetch_ahead(pair)
+            prefetch_ahead(pair + VL)
+            a = vload(pair) if low == VL else vload_first(pair, low, b)
+            if high == VL:
+                b = vload(pair + VL)
+            elif high > 0:
+                b = vload_first(pair + VL, high, vzero())
+            total = total + (veven(a, b) + vodd(a, b))
+            pair = pair + 2 * n
+        if i + VL <= n:
+            vstore(sum + i, total)
+        else:
+            vstore_first(sum + i, <int> (n - i), total)
+        i += VL
+
+
 cdef void resample_row(const resample_t *r, const real_t *row, real_t *y) noexcept nogil:
-    cdef index_t q, i, inner = r.inner
+    cdef index_t q, inner = r.inner
     cdef const int64_t *first = r.columns
     cdef const int64_t *second = r.columns + r.q
     if inner == 1 and r.column_weights == NULL:
@@ -52,10 +109,17 @@ cdef void resample_plane(const resample_t *r, index_t plane, real_t *scratch) no
     cdef const real_t *x = r.src + plane * r.h * wide
     cdef const real_t *row
     cdef real_t *y = r.dst + plane * r.p * out
+    cdef index_t first = 0
+    if r.doubled:
+        for p in range(1, r.p + 1):
+            if p == r.p or r.rows[p] != r.rows[first]:
+                double_run(x + r.rows[first] * wide, wide, p - first, y + first * out)
+                first = p
+        return
     for p in range(r.p):
         if (p > 0 and r.rows[p] == r.rows[p - 1]
                 and (r.row_weights == NULL or r.row_weights[p] == r.row_weights[p - 1])):
-            memcpy(y + p * out, y + (p - 1) * out, out * sizeof(real_t))
+            copy_row(y + (p - 1) * out, y + p * out, out)
             continue
         row = x + r.rows[p] * wide
         if r.row_weights != NULL:
@@ -91,8 +155,15 @@ cdef void unmix_plane(const resample_t *r, index_t plane, real_t *scratch) noexc
     cdef index_t wide = r.w * r.inner, out = r.q * r.inner, p
     cdef const real_t *dy = r.src + plane * r.p * out
     cdef real_t *dx = r.dst + plane * r.h * wide
+    cdef index_t first = 0
     cdef real_t w
     zero_run(dx, r.h * wide)
+    if r.doubled:
+        for p in range(1, r.p + 1):
+            if p == r.p or r.rows[p] != r.rows[first]:
+                sum_pairs(dy + first * out, p - first, wide, dx + r.rows[first] * wide)
+                first = p
+        return
     for p in range(r.p):
         unmix_row(r, dy + p * out, scratch)
         w = 0 if r.row_weights == NULL else r.row_weights[p]
@@ -126,6 +197,7 @@ cdef int resample(cnp.ndarray x, cnp.ndarray y, const real_t *src, real_t *dst, 
     r.rows = <const int64_t *> cnp.PyArray_DATA(rows)
     r.columns = <const int64_t *> cnp.PyArray_DATA(columns)
     r.row_weights, r.column_weights = pointer(row_weights), pointer(column_weights)
+    r.doubled = are_doubled(&r)
     wide = r.w * r.inner + ALIGNMENT
     workspace = acquire(parts * wide * sizeof(real_t))
     scratch = <real_t *> workspace.data

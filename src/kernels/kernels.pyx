@@ -88,12 +88,14 @@ cdef extern from "simd.h" nogil:
     void vstore_first(real_t *p, int n, vec_t v)
     lanes_t vlanes(Py_ssize_t begin, Py_ssize_t end)
     vec_t vload_some(const real_t *p, lanes_t lanes)
+    vec_t vload_or(const real_t *p, lanes_t lanes, vec_t rest)
     mask_t iload32_some(const int32_t *p, lanes_t lanes)
     void vstore_some(real_t *p, lanes_t lanes, vec_t v)
     vec_t vload_even(const real_t *p, int n)
     void vstore_even(real_t *p, int n, vec_t v)
     real_t vfirst(vec_t v)
     real_t vmax_lane(vec_t v)
+    bint vis_zero(vec_t v)
     wide_t wide_of(vec_t low, vec_t high)
     vec_t whalf(wide_t x, int i)
     wide_t wload(const real_t *p)
@@ -251,8 +253,10 @@ include "pool_pixels_backward.pxi"
 include "pool_planes_backward.pxi"
 include "pool_planes_maxima.pxi"
 include "pool_forward.pxi"
+include "pool_lines.pxi"
 include "pool_backward.pxi"
 include "pool_plain.pxi"
+include "pool_short_rows.pxi"
 include "adaptive_pool.pxi"
 include "interpolate.pxi"
 include "math.pxi"

@@ -241,13 +241,34 @@ def bce_with_logits_backward(cnp.ndarray x, cnp.ndarray target, cnp.ndarray scal
     pair_gradient(bce_with_logits_backward_run, x, target, scale, dx, n_threads)
 
 
+cdef inline bint are_hard(wide_t x, wide_t t) noexcept nogil:
+    """Whether all targets are 0 or 1, and all x from 0 to 1."""
+    cdef wide_t one = wsplat(1), between = t * (t - one)
+    cdef wide_t beyond = wmin(x * (one - x), wzero())
+    return (vis_zero(whalf(between, 0)) and vis_zero(whalf(between, 1))
+            and vis_zero(whalf(beyond, 0)) and vis_zero(whalf(beyond, 1)))
+
+
+cdef inline wide_t log_or_log1p(wide_t x, wide_t t) noexcept nogil:
+    """log(x) where t is 1, log(1 - x) where t is 0: the very bits of wlog and wlog1p."""
+    cdef wide_t one = wsplat(1), zero = wzero()
+    cdef wide_t v = wselect_equal(t, zero, one - x, x)
+    cdef wide_t rest = wselect_equal(t, zero, -x - (v - one), zero)
+    cdef wide_t y = wlog(v)
+    return wselect_equal(rest, zero, y, y + wquotient(rest, v))
+
+
 cdef void bce_run(const real_t *x, const real_t *t, const real_t *c, real_t *loss, index_t n,
                   real_t p) noexcept nogil:
+    """Of a vector of hard targets one logarithm, of x or of 1 - x, which has all its factor."""
     cdef wide_t v, w, least = wsplat(-100)
     cdef index_t i
     for i in range(n // WL):
         v = wload_ahead(x + WL * i)
         w = wload_ahead(t + WL * i)
+        if are_hard(v, w):
+            wstore_ahead(loss + WL * i, -wmax(log_or_log1p(v, w), least))
+            continue
         wstore_ahead(loss + WL * i, -(w * wmax(wlog(v), least)
                                 + (wsplat(1) - w) * wmax(wlog1p(-v), least)))
 

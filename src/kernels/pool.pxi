@@ -6,6 +6,8 @@
 #   pool_pixels.pxi ..._backward               channels-last: 3 columns; gradients
 #   pool_taps.pxi                              everything else, as reductions over runs:
 #   pool_forward.pxi pool_backward.pxi         which runs
+#   pool_short_rows.pxi                        rows of windows that fit a vector
+#   pool_lines.pxi                             gradients of 1-D windows side by side
 #   pool_plain.pxi                             very large windows, few windows a row, short rows of dx
 #   adaptive_pool.pxi                          cells that follow from the output's size
 

@@ -360,6 +360,10 @@ cdef int forward(forward_t *f, cnp.ndarray x, cnp.ndarray y, int n_threads) exce
     f.x = pointer(x)
     f.x_end = f.x + cnp.PyArray_SIZE(x)
     f.y = pointer(y)
+    if is_short(f):
+        with nogil:
+            short_run(f, work, n_threads)
+        return 0
     plan_forward(f)
     if is_plain(f):
         with nogil:

@@ -4,13 +4,14 @@
 #   keeps would take hundreds of MB
 #   averages of few windows a row (small volumes): a row costs more there than its windows take here.
 #   (8, 64, 8, 8) 4x4: 137 -> 31 us, (32, 16, 8, 8, 8) 2x2x2: 532 -> 409; with 8 windows a row it
-#   loses (0.6), and so do maxima, whose comparisons nobody foresees (0.2 to 0.4)
+#   loses (0.6), and so do maxima, whose comparisons nobody foresees (0.2 to 0.4). Most of these rows
+#   now fit a vector, pool_short_rows.pxi
 #
 # Backwards, of short rows, a window's gradient is added to its taps: window by window within a
 # plane, which one thread takes whole, so that sums have one order. A maximum has one tap, which pays
 # where windows have 4 taps and more ((32, 16, 8, 8, 8), 2x2x2 and 3x3x3: 4 to 6 times as fast).
-# Averages' windows must lie apart (3 times): those that overlap add to what the one before has just
-# stored (0.4 to 0.9).
+# Averages' windows must lie apart (3 times): those that overlap would add to what the one before has
+# just stored (0.4 to 0.9). So each element of a row of dx has one window at most, found once.
 
 cdef enum:
     MANY_ROWS = 4096
@@ -123,6 +124,8 @@ cdef bint is_scattered_back(const backward_t *b) noexcept nogil:
         return False
     if b.maximum and g.k[0] * g.k[1] * g.k[2] < 4:
         return False
+    if not b.maximum and g.q[2] * g.inner >= 2 * SHORT_PLANE_ROW:  # of padding alone
+        return False
     for i in range(3):
         if not b.maximum and g.q[i] > 1 and g.s[i] < extent(g, i):
             return False
@@ -169,30 +172,46 @@ cdef void scatter_maxima(const backward_t *b, index_t plane) noexcept nogil:
                     i += 1
 
 
-cdef void scatter_averages(const backward_t *b, index_t plane) noexcept nogil:
-    """dx of a plane: each window's share at its taps."""
-    cdef const pool_t *g = &b.g
+cdef void find_owners(const pool_t *g, int *owner, real_t *counts) noexcept nogil:
+    """Of each element of a row of dx the element of a row of dy that is shared out to it, q inner: none.
+
+    counts : of each element of a row of dy what the divisor takes from the last axis
+    """
+    cdef index_t q, c, k, count, first = 0
+    for k in range(g.n[2] * g.inner):
+        owner[k] = <int> (g.q[2] * g.inner)
+    for q in range(g.q[2]):
+        count = taps_inside(g, 2, q, &first)
+        for c in range(g.inner):
+            counts[q * g.inner + c] = g.divisor if g.divisor else counted(g, 2, q)
+            for k in range(count):
+                owner[(first + k * g.d[2]) * g.inner + c] = <int> (q * g.inner + c)
+
+
+cdef void share_averages(const backward_t *b, index_t plane, const int *owner,
+                         const real_t *counts) noexcept nogil:
+    """dx of a plane, of windows that lie apart: each window's share at its taps."""
+    cdef pool_t g = b.g
     cdef taps_of_window_t w
-    cdef index_t o, p, q, c, i, j, k
-    cdef const real_t *dy = b.dy + plane * g.q[0] * g.q[1] * g.q[2] * g.inner
-    cdef real_t *dx = b.dx + plane * g.n[0] * g.n[1] * g.n[2] * g.inner
+    cdef real_t shares[2 * SHORT_PLANE_ROW]
+    cdef index_t o, p, i, j, k, length = g.n[2] * g.inner, width = g.q[2] * g.inner
+    cdef const real_t *dy = b.dy + plane * g.q[0] * g.q[1] * width
+    cdef real_t *dx = b.dx + plane * g.n[0] * g.n[1] * length
     cdef real_t *to
-    cdef real_t share
+    cdef real_t rows, nothing = 0
+    shares[width] = 0
     for o in range(g.q[0]):
         for p in range(g.q[1]):
-            set_row_of_windows(g, o, p, &w)
-            for q in range(g.q[2]):
-                w.count[2] = taps_inside(g, 2, q, &w.first[2])
-                for c in range(g.inner):
-                    share = dy[c] / <real_t> divisor_of(g, &w, q)
-                    for i in range(w.count[0]):
-                        for j in range(w.count[1]):
-                            k = (w.first[0] + i * g.d[0]) * g.n[1] + w.first[1] + j * g.d[1]
-                            to = dx + (k * g.n[2] + w.first[2]) * g.inner + c
-                            for k in range(w.count[2]):
-                                to[0] = to[0] + share
-                                to = to + g.d[2] * g.inner
-                dy = dy + g.inner
+            set_row_of_windows(&g, o, p, &w)
+            rows = 1 if g.divisor else w.counted
+            for k in range(width):
+                shares[k] = nothing + dy[k] / (rows * counts[k])
+            for i in range(w.count[0]):
+                for j in range(w.count[1]):
+                    to = dx + ((w.first[0] + i * g.d[0]) * g.n[1] + w.first[1] + j * g.d[1]) * length
+                    for k in range(length):
+                        to[k] = shares[owner[k]]
+            dy = dy + width
 
 
 cdef void scatter_part(const backward_t *b, index_t part, index_t parts) noexcept nogil:
@@ -200,13 +219,17 @@ cdef void scatter_part(const backward_t *b, index_t part, index_t parts) noexcep
     cdef const pool_t *g = &b.g
     cdef index_t size = g.n[0] * g.n[1] * g.n[2] * g.inner, plane
     cdef index_t begin = g.planes * part // parts, end = g.planes * (part + 1) // parts
+    cdef int owner[SHORT_PLANE_ROW]
+    cdef real_t counts[2 * SHORT_PLANE_ROW]
     flush_denormals_if(not b.maximum)
     memset(b.dx + begin * size, 0, (end - begin) * size * sizeof(real_t))
+    if not b.maximum:
+        find_owners(g, owner, counts)
     for plane in range(begin, end):
         if b.maximum:
             scatter_maxima(b, plane)
         else:
-            scatter_averages(b, plane)
+            share_averages(b, plane, owner, counts)
 
 
 cdef void scatter_run(const backward_t *b, index_t work, int n_threads) noexcept nogil:

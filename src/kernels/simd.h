@@ -504,6 +504,14 @@ INLINE void vstore_some(real_t *p, lanes_t m, vec_t v) {
         if (m[i]) p[i] = v[i];
 }
 #endif
+/* The same, but the others count as `rest`. */
+INLINE vec_t vload_or(const real_t *p, lanes_t m, vec_t rest) {
+#ifdef __AVX512F__
+    return (vec_t)X86(mask_loadu)(rest, m, p);
+#else
+    return vselect(m, vload_some(p, m), rest);
+#endif
+}
 /* Lanes of a where m, else of b; the larger of two where m, else a; m without the lanes where a or b
  * is NaN, and whether it still has all. */
 #if defined(__AVX512F__)
@@ -583,6 +591,18 @@ INLINE void vstore_even(real_t *p, int n, vec_t v) {
 }
 #endif
 INLINE real_t vfirst(vec_t v) { return v[0]; }
+/* Whether all lanes are 0. */
+INLINE int vis_zero(vec_t v) {
+#if defined(__AVX512F__)
+    return COMPARE(v, vzero(), _CMP_NEQ_UQ) == 0;
+#elif defined(__x86_64__)
+    return X86(movemask)((vec_t)(v != vzero())) == 0;
+#else
+    int any = 0;
+    for (int i = 0; i < VL; i++) any |= v[i] != 0;
+    return !any;
+#endif
+}
 /* The largest lane, where none is NaN. */
 INLINE real_t vmax_lane(vec_t v) {
     for (int n = VL; n > 1; n /= 2) v = vmax(veven(v, v), vodd(v, v));

@@ -131,6 +131,8 @@ def _pair_cases(op: str, low: float | None, high: float | None) -> list[Case]:
     args = {"x": Array((1000,), *wide), "target": Array((1000,), 0, 1), "reduction": "none"}
     cases.append(Case(op, "wide", args))
     cases.append(Case(f"{op}_backward", "wide", args))
+    args = {**args, "x": Array((1000,), *(wide if low is None else (0, 1)))}
+    cases.append(Case(op, "hard targets", args, lambda a: {**a, "target": a["target"].round()}))
     for target in (0.0, 1.0):
         prepare = lambda a, t=target: {**a, "target": np.full_like(a["x"], t)}  # noqa: E731
         args = {"x": Special(), "reduction": "none"}

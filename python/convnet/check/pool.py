@@ -304,6 +304,12 @@ CASES = [
     *_counted("", None),
     *_cases("avg_pool_backward", _WINDOWS, _with_gradient, {}),
     *_planar("avg_pool2d_backward", _PLANAR, _with_gradient, {}),
+    # Windows of a line that lie side by side.
+    *(
+        Case(f"{op}1d_backward", f"{n} by {k}", {"x": Array((2, 5, n)), "kernel_size": k}, prepare)
+        for n, k in ((6, 2), (33, 2), (100, 2), (101, 5), (3, 3))
+        for op, prepare in (("max_pool", _with_indices), ("avg_pool", _with_gradient))
+    ),
     *_counted("_backward", _with_gradient),
     *(
         Case(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from convnet import backend
-from convnet.kernels.arrays import look_up
+from convnet.kernels.arrays import look_up, signals
 from convnet.memory import empty
 from convnet.ops._arrays import as_array, check_same_dtype, contiguous, native
 from convnet.shapes import ConvDims, conv_dims
@@ -30,6 +30,20 @@ def convolve(x: Any, w: Any, mode: str = "full") -> np.ndarray:
     For even kernels "same" lies one element off conv2d's, whose odd zero goes to the end.
     ValueError for empty arrays and for a mode that is none of these.
     """
+    found = signals(x, w) if mode in _MODES else None
+    image, flipped = found or _images(x, w, mode)
+    extents = flipped.shape[2:]
+    # The flip mirrors "same": its centre begins where the kernel's latter half starts.
+    padding = tuple([(m // 2, (m - 1) // 2) for m in extents]) if mode == "same" else mode
+    how = image.shape, flipped.shape, 1, padding, 1, 1, len(extents)
+    dims: ConvDims = look_up(_kept, conv_dims, how)
+    y = empty((1, 1, *dims.out_size), image.dtype, False, image)
+    backend.active(image).conv(image, flipped, None, y, dims, None)
+    return native(y[0, 0])
+
+
+def _images(x: Any, w: Any, mode: Any) -> tuple[np.ndarray, np.ndarray]:
+    """x and w, checked, as an image and a flipped kernel (1, 1, ...)."""
     x, w = as_array(x, "x"), as_array(w, "w")
     check_same_dtype("x", x, w=w)
     if x.ndim not in (1, 2):
@@ -46,15 +60,8 @@ def convolve(x: Any, w: Any, mode: str = "full") -> np.ndarray:
         x, w = w, x
     if mode == "valid" and rank == 2:
         x, w = _inside(x, w)
-    # The flip mirrors "same": its centre begins where the kernel's latter half starts.
-    padding = tuple([(m // 2, (m - 1) // 2) for m in w.shape]) if mode == "same" else mode
     flipped = contiguous(w[(slice(None, None, -1),) * rank])[None, None]
-    image = contiguous(x)[None, None]
-    how = image.shape, flipped.shape, 1, padding, 1, 1, rank
-    dims: ConvDims = look_up(_kept, conv_dims, how)
-    y = empty((1, 1, *dims.out_size), x.dtype, False, x)
-    backend.active(x).conv(image, flipped, None, y, dims, None)
-    return native(y[0, 0])
+    return contiguous(x)[None, None], flipped
 
 
 def _inside(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -156,11 +156,12 @@ def interpolate_backward(
     dy : like interpolate's y    ->    dx : x_shape. Other arguments as interpolate's.
     """
     dy = as_array(dy, "dy")
-    x_shape = input_shape(x_shape, dy.ndim - 2 if dy.ndim in (3, 4) else 2)
-    rank = len(x_shape) - 2
+    ndim = dy.ndim
+    x_shape = input_shape(x_shape, ndim - 2 if ndim in (3, 4) else 2)
     how = size, scale_factor, mode, align_corners
     shape, taps = look_up(_kept, _arguments, (x_shape, how, dy.itemsize))
-    dy = output_gradient(dy, rank, shape)
+    if dy.shape != shape or not is_image(dy, ndim):
+        dy = output_gradient(dy, len(x_shape) - 2, shape)
     dx = empty_as(x_shape, dy)
     if dx.size:
         if type(dy) is not np.ndarray:
