@@ -46,6 +46,7 @@ KERNELS = {
     "stride 2": ((2, 9, 9, 19), (17, 9, 3, 3), {"padding": 1, "stride": 2}, "implicit_gemm"),
     "few, as pixels": ((2, 5, 9, 19), (17, 5, 3, 3), {"padding": 1, "stride": 2}, "direct"),
     "1x1": ((2, 9, 5, 7), (18, 9, 1, 1), {}, "implicit_gemm"),
+    "1x1, copied by the first tile": ((2, 31, 7, 9), (30, 31, 1, 1), {}, "implicit_gemm"),
     "groups": ((2, 4, 9, 10), (6, 2, 3, 3), {"groups": 2, "padding": "full"}, "implicit_gemm"),
     "depthwise": ((2, 17, 9, 19), (17, 1, 3, 3), {"groups": 17, "padding": 1}, "depthwise"),
     "depthwise stride 2": (

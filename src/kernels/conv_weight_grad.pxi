@@ -125,6 +125,7 @@ cdef void weight_grad_product(const weight_grad_t *g, product_t *p) noexcept nog
     p.period_a = 0
     p.rows_a = p.panels_b = NULL
     p.place_b = NULL
+    p.copies_b = False
     p.locate_a, p.locate_b, p.locate_c = NULL, NULL, locate_result
     p.columns_a, p.columns_b = c.x.channels_last, not c.x.channels_last
     p.begins = p.ends = p.bounded = False

@@ -16,6 +16,8 @@
 #                                         a KC, and the KCs are added in order. Blocks, tiles and threads
 #                                         only choose who computes it.
 #
+# `copies_b`: the first rows of tiles copy a panel that lies in memory while they multiply it, for the others.
+#
 # The rows of a micro-tile are split evenly (15 rows are 8 + 7, not 14 + 1), with a kernel compiled for each
 # height: a short kernel waits for its own sums. A's rows stay rows (a broadcast reads them where they
 # are), so that row-major operands and im2col's rows are copied, not transposed.
@@ -54,6 +56,7 @@ cdef struct product_t:
     const real_t *panels_b  # instead of fill_b: all panels, packed [n / NR][k][NR]
     locate_t place_b        # or NULL: where a panel lies as the kernel wants it, rows ld_b apart;
     index_t ld_b            # gives NULL for a panel that fill_b has to copy
+    bint copies_b           # such a panel is copied by the first tile that reads it, for the others
     store_t store
     const void *c
     locate_t locate_a       # or NULL: where fill_a reads; rows a_stride apart
@@ -268,7 +271,7 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
             follows = t > 0 and at + NR <= run_end  # no divisions then
             if p.panels_b != NULL:
                 panel[t] = p.panels_b + at * p.k + k * NR
-            elif p.place_b != NULL and cols == NR:
+            elif p.place_b != NULL and cols == NR and not (p.copies_b and filled):
                 panel[t] = panel[t - 1] + NR if follows else p.place_b(p.b, k, at)
                 lds[t] = p.ld_b
             if panel[t] == NULL:
@@ -333,7 +336,12 @@ cdef void product_band(const product_t *p, const real_t *a, index_t lda, index_t
                 if streams:
                     ahead.pace = ceil_div(n, ceil_div(wide, NR))
                     ahead.stream = a + (i + n) * lda + t * ahead.pace * kc
-                if briefest and lds[t] != NR:
+                if p.copies_b and lds[t] != NR:
+                    copying_tile(<int> n, kc, a + i * lda, lda, panel[t], lds[t],
+                                 panels + (at - j) * kc, out, ld, out != tile and not first, &ahead)
+                    panel[t] = panels + (at - j) * kc
+                    lds[t] = NR
+                elif briefest and lds[t] != NR:
                     brief_tile(<int> n, kc, a + i * lda, lda, panel[t], lds[t], out, ld,
                                out != tile and not first, &ahead)
                 elif step == 1:

@@ -331,6 +331,7 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
     p.period, p.period_a, p.run = p.k, 0, p.n
     p.fill_a, p.a, p.rows_a = fill_dense, &left, NULL
     p.fill_b, p.b, p.panels_b, p.place_b = fill_dense, &right, NULL, NULL
+    p.copies_b = False
     p.store, p.c = store_dense, &result
     p.locate_a = p.locate_b = p.locate_c = NULL
     p.columns_a = p.columns_b = False

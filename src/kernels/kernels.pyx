@@ -144,6 +144,9 @@ cdef extern from "micro_kernel.h" nogil:
                       ahead_t *ahead)
     void brief_tile(int mr, Py_ssize_t kc, const real_t *a, Py_ssize_t row, const real_t *b,
                     Py_ssize_t ldb, real_t *out, Py_ssize_t ld, bint add, ahead_t *ahead)
+    void copying_tile(int mr, Py_ssize_t kc, const real_t *a, Py_ssize_t row, const real_t *b,
+                      Py_ssize_t ldb, real_t *copy, real_t *out, Py_ssize_t ld, bint add,
+                      ahead_t *ahead)
     void tile_of_columns(int mr, Py_ssize_t cols, Py_ssize_t kc, const real_t *a, Py_ssize_t step,
                          const real_t *b, Py_ssize_t ldb, real_t *out, Py_ssize_t ld, bint add,
                          ahead_t *ahead)

@@ -38,11 +38,11 @@ typedef struct {
 
 /* out (mr x cols, ld apart) = or += a (mr x kc) b (kc rows, ldb apart), cols at most nv vectors.
  * a's element (i, k) is at i * row + k (by_rows), or at i + k * step. Nothing beside cols is written.
- * brief: nothing is asked for but what is `near`. */
+ * brief: nothing is asked for but what is `near`; copy: where b's rows go, side by side, or NULL. */
 INLINE void micro_kernel(const int by_rows, const int brief, const int mr, const int nv,
                          ptrdiff_t cols, ptrdiff_t kc, const real_t *a, ptrdiff_t row,
-                         ptrdiff_t step, const real_t *b, ptrdiff_t ldb, real_t *out, ptrdiff_t ld,
-                         int add, ahead_t *ahead) {
+                         ptrdiff_t step, const real_t *b, ptrdiff_t ldb, real_t *copy, real_t *out,
+                         ptrdiff_t ld, int add, ahead_t *ahead) {
     vec_t sums[MR][NV], line[NV];
     const real_t *rows[MR]; /* every third: three addresses each */
     const real_t *next_c = ahead->c;
@@ -77,6 +77,7 @@ INLINE void micro_kernel(const int by_rows, const int brief, const int mr, const
             UNROLL for (int j = 0; j < nv; j++) {
                 if (nv > 1) prefetch_near(b + near + j * VL); /* alone, a vector's splats leave no time */
                 line[j] = vload(b + j * VL);
+                if (copy) vstore(copy + k * nv * VL + j * VL, line[j]);
             }
             UNROLL for (int i = 0; i < mr; i++) {
                 vec_t factor = vsplat(by_rows ? rows[i / 3][i % 3 * row] : a[i]);
@@ -121,20 +122,23 @@ INLINE void micro_kernel(const int by_rows, const int brief, const int mr, const
 #define ROWS_TILE(mr)                                                                              \
     case mr:                                                                                       \
         if (cols <= VL)                                                                            \
-            micro_kernel(1, 0, mr, 1, cols, kc, a, row, 1, b, ldb, out, ld, add, ahead);              \
+            micro_kernel(1, 0, mr, 1, cols, kc, a, row, 1, b, ldb, NULL, out, ld, add, ahead);             \
         else                                                                                       \
-            micro_kernel(1, 0, mr, 2, cols, kc, a, row, 1, b, ldb, out, ld, add, ahead);              \
+            micro_kernel(1, 0, mr, 2, cols, kc, a, row, 1, b, ldb, NULL, out, ld, add, ahead);             \
         break;
 #define COLUMNS_TILE(mr)                                                                           \
     case mr:                                                                                       \
         if (cols <= VL)                                                                            \
-            micro_kernel(0, 0, mr, 1, cols, kc, a, 1, step, b, ldb, out, ld, add, ahead);             \
+            micro_kernel(0, 0, mr, 1, cols, kc, a, 1, step, b, ldb, NULL, out, ld, add, ahead);            \
         else                                                                                       \
-            micro_kernel(0, 0, mr, 2, cols, kc, a, 1, step, b, ldb, out, ld, add, ahead);             \
+            micro_kernel(0, 0, mr, 2, cols, kc, a, 1, step, b, ldb, NULL, out, ld, add, ahead);            \
         break;
 
 #define BRIEF_TILE(mr)                                                                             \
-    case mr: micro_kernel(1, 1, mr, NV, NR, kc, a, row, 1, b, ldb, out, ld, add, ahead); break;
+    case mr: micro_kernel(1, 1, mr, NV, NR, kc, a, row, 1, b, ldb, NULL, out, ld, add, ahead);break;
+
+#define COPYING_TILE(mr)                                                                           \
+    case mr: micro_kernel(1, 0, mr, NV, NR, kc, a, row, 1, b, ldb, copy, out, ld, add, ahead); break;
 
 /* Two functions, so that in each the compiler knows which stride is 1. Fourteen multiples of `row` are
  * more than there are registers: a pointer for every third row leaves two of them, and GCC, which would
@@ -154,6 +158,14 @@ static __attribute__((noinline)) void brief_tile(int mr, ptrdiff_t kc, const rea
                                                  const real_t *b, ptrdiff_t ldb, real_t *out,
                                                  ptrdiff_t ld, int add, ahead_t *ahead) {
     switch (mr) { HEIGHTS(BRIEF_TILE) }
+}
+
+/* The same with a whole panel, which is copied while it is multiplied: NR elements for each k. */
+static __attribute__((noinline)) void copying_tile(int mr, ptrdiff_t kc, const real_t *a,
+                                                   ptrdiff_t row, const real_t *b, ptrdiff_t ldb,
+                                                   real_t *copy, real_t *out, ptrdiff_t ld, int add,
+                                                   ahead_t *ahead) {
+    switch (mr) { HEIGHTS(COPYING_TILE) }
 }
 
 /* A's columns are contiguous. */

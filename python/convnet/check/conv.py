@@ -348,6 +348,7 @@ GEOMETRIES: list[Geometry] = [
     ),
     _geometry("5x5 stride 3", (2, 32, 11, 17), 32, (5, 5), stride=3, padding=2),
     _geometry("bottleneck 1x1", (2, 64, 14, 14), 128, (1, 1)),
+    _geometry("1x1, several bands", (2, 290, 6, 11), 350, (1, 1)),
     _geometry("MobileNet depthwise", (2, 32, 28, 28), 32, (3, 3), stride=1, padding=1, groups=32),
     _geometry("MobileNet stride 2", (2, 48, 28, 28), 48, (3, 3), stride=2, padding=1, groups=48),
     _geometry("ResNeXt", (2, 64, 14, 14), 64, (3, 3), padding=1, groups=8),
