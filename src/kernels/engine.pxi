@@ -201,8 +201,8 @@ cdef void look_ahead(ahead_t *ahead, share_t *share, const real_t *next, index_t
     """Spread the lines of a matrix over so many tiles of so many strides each.
 
     Each stride asks for one piece at least, in all tiles more than there are. Bounded, only every
-    second, third ... tile asks: what lies beyond drove from L2 what was wanted there. Beyond a
-    convolution's rows lies its next image.
+    second, third ... tile asks: what lies beyond drove from L2 what was wanted there. Not measured
+    for convolutions.
     """
     ahead.run = ahead.left = ceil_div(cols, NR)
     ahead.next = next
