@@ -43,7 +43,9 @@ INLINE const real_t *row_of(const triples_t *c, const real_t *x, ptrdiff_t h) {
 
 INLINE const real_t *scale_of(const triples_t *c, ptrdiff_t h) {
     ptrdiff_t begin = h > c->low ? h : c->low, end = h + 3 < c->high ? h + 3 : c->high;
-    return c->high ? c->scale + (end - begin) * c->scale_step : c->scale;
+    if (!c->high) return c->scale;
+    if (h >= c->low && h + 3 <= c->high) return c->scale + 3 * c->scale_step;
+    return c->scale + (end - begin) * c->scale_step;
 }
 
 INLINE void put(const int kind, const int last, lanes_t m, vec_t v, const real_t *scale,

@@ -18,15 +18,16 @@ cdef bint forward_in_registers(const pool_t *g) noexcept nogil:
     return triples_alone(g) and g.q[2] > 1 and middles_exist(g.p[2], g.s[2], g.n[2], g.q[2])
 
 
+cdef bint one_divisor(const pool_t *g) noexcept nogil:
+    """Whether all windows divide by the same: 9, if none is given."""
+    return g.divisor or (counted(g, 1, 0) * counted(g, 2, 0) == 9
+                         and counted(g, 1, g.q[1] - 1) * counted(g, 2, g.q[2] - 1) == 9)
+
+
 cdef bint gradient_in_registers(const pool_t *g) noexcept nogil:
     """Whether an average's gradient is such a sum of dy, over one divisor."""
-    cdef index_t last_row = g.q[1] - 1, last = g.q[2] - 1
-    if not triples_alone(g) or g.s[2] != 1 or g.n[0] != g.q[0]:
-        return False
-    if not middles_exist(2 - g.p[2], 1, g.q[2], g.n[2]):
-        return False
-    return g.divisor or (counted(g, 1, 0) * counted(g, 2, 0) == 9
-                         and counted(g, 1, last_row) * counted(g, 2, last) == 9)
+    return (triples_alone(g) and g.s[2] == 1 and g.n[0] == g.q[0]
+            and middles_exist(2 - g.p[2], 1, g.q[2], g.n[2]) and one_divisor(g))
 
 
 cdef inline index_t triples_memory(const pool_t *g) noexcept nogil:
@@ -51,19 +52,15 @@ cdef void set_triples(const pool_t *g, bint maximum, bint gradient, real_t *memo
         edge[i] = -INFINITY if maximum else 0
     if maximum:
         return
-    for i in range(step):
-        columns[i] = 1
     if gradient:
         c.height, c.width, c.rows, c.columns = g.q[1], g.q[2], g.n[1], g.n[2]
         c.top, c.left = 2 - g.p[1], 2 - g.p[2]
+    if one_divisor(g):
         for i in range(step):
             scale[i] = 1 / <double> (g.divisor if g.divisor else 9)
         return
-    for i in range(g.q[2]):
-        columns[i] = g.divisor if g.divisor else counted(g, 2, i)
-    if g.divisor:
-        set_row_scale(g, 1, columns, scale)
-        return
+    for i in range(step):
+        columns[i] = counted(g, 2, i) if i < g.q[2] else 1
     c.low = -g.p[1] if g.count_pad else 0
     c.high = g.end[1] if g.count_pad else g.n[1]
     for rows in range(1, 4):
