@@ -6,7 +6,7 @@
 #
 # A tile of sums is some of the S x C elements of a tap row, or of two, by two vectors of filters:
 # an element of x times dy's vectors, pixel after pixel. im2col's matrix, which the engine
-# would copy for 32 filters only, and dy's transpose are never formed: docs/performance.md.
+# would copy for 32 filters only, and dy's transpose are never formed: docs/performance/few-channels.md.
 #
 # Strips belong to chunks, whose sums are added in order; how many depends on the shape alone.
 

@@ -6,7 +6,7 @@
  *   stride 2   loaded twice; even and odd columns of dx have sums of their own, interleaved in the end
  *
  * Up to four vectors of a row go side by side, so that memory is touched in its order. A sum adds
- * the windows in their order, whichever thread computes it. What was measured: docs/performance.md.
+ * the windows in their order, whichever thread computes it. What was measured: docs/performance/pooling.md.
  */
 #ifndef CONVNET_POOL_MAXIMA_H
 #define CONVNET_POOL_MAXIMA_H

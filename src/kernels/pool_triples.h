@@ -9,7 +9,7 @@
  * Up to four vectors of a row go side by side, so that memory is touched in its order. Rows beyond
  * the image are a row of what changes nothing. Maxima are of numbers first, one instruction instead
  * of two, while comparisons that cost a quarter of that look for NaN; a part with one is done again.
- * In C for UNROLL: see micro_kernel.h. What was measured: docs/performance.md.
+ * In C for UNROLL: see micro_kernel.h. What was measured: docs/performance/pooling.md.
  */
 #ifndef CONVNET_POOL_TRIPLES_H
 #define CONVNET_POOL_TRIPLES_H

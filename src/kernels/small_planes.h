@@ -5,7 +5,7 @@
  * along w, masked at its ends, and goes to three sums, of the output rows above, beside and below
  * it, of which one is complete then and stored. No list of rows, no blocks: 15 instructions a row,
  * 9 of them multiply-adds. Where a vector has room for two rows of 7: row_pairs.h, included below.
- * In C for UNROLL: see micro_kernel.h. What was measured: docs/performance.md.
+ * In C for UNROLL: see micro_kernel.h. What was measured: docs/performance/few-channels.md.
  */
 #ifndef CONVNET_SMALL_PLANES_H
 #define CONVNET_SMALL_PLANES_H
