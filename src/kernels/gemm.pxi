@@ -357,8 +357,9 @@ def gemm(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, cnp.ndarray out, double al
         if result.col == 1 and alpha == 1:
             p.locate_c, p.c_stride = locate_result, result.row
         p.begins, p.ends = result.addend != NULL, result.relu
-        # Blocks beside and below one another copy the same parts of A and B once more.
-        choose_blocks(&p, True, batch, threads, 2 if threads & (threads - 1) == 0 else 4)
+        # Blocks beside and below one another copy the same parts of A and B once more: as few as share
+        # out evenly.
+        choose_blocks(&p, True, batch, threads, 1 if threads & (threads - 1) == 0 else 4)
         blocks = blocks_of(&p)
         per_thread = scratch_size(&p)
         if is_turned(&result):
