@@ -135,7 +135,7 @@ INLINE void micro_kernel(const int by_rows, const int brief, const int mr, const
         break;
 
 #define BRIEF_TILE(mr)                                                                             \
-    case mr: micro_kernel(1, 1, mr, NV, NR, kc, a, row, 1, b, ldb, NULL, out, ld, add, ahead);break;
+    case mr: micro_kernel(1, 1, mr, NV, NR, kc, a, row, 1, b, ldb, NULL, out, ld, add, ahead); break;
 
 #define COPYING_TILE(mr)                                                                           \
     case mr: micro_kernel(1, 0, mr, NV, NR, kc, a, row, 1, b, ldb, copy, out, ld, add, ahead); break;

@@ -384,7 +384,7 @@ def max_pool_backward(cnp.ndarray dy, cnp.ndarray indices, cnp.ndarray dx, dims,
     if cnp.PyArray_ITEMSIZE(indices) == 4:
         planes.maximum = True
         planes.indices = <int32_t *> cnp.PyArray_DATA(indices)
-        if lines_backward(&planes, dy, dx, n_threads) or special_backward(&planes, dy, dx, n_threads):
+        if special_backward(&planes, dy, dx, n_threads):
             return not misplaced
     b.g = planes.g
     b.maximum = True
@@ -401,7 +401,7 @@ def avg_pool_backward(cnp.ndarray dy, cnp.ndarray dx, dims, int n_threads):
     set_pool(&planes.g, dims, dy, dx)
     planes.maximum = False
     planes.indices = NULL
-    if lines_backward(&planes, dy, dx, n_threads) or special_backward(&planes, dy, dx, n_threads):
+    if special_backward(&planes, dy, dx, n_threads):
         return
     b.g = planes.g
     b.maximum = False

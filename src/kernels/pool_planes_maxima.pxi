@@ -189,6 +189,8 @@ cdef int special_backward(planes_t *f, cnp.ndarray dy, cnp.ndarray dx, int n_thr
     """Whether one of the special kernels was there to make dx from dy (and indices)."""
     cdef const pool_t *g = &f.g
     cdef index_t work = max_index(cnp.PyArray_SIZE(dx), cnp.PyArray_SIZE(dy)), memory
+    if lines_backward(f, dy, dx, n_threads):
+        return True
     f.src = pointer(dy)
     f.src_end = f.src + cnp.PyArray_SIZE(dy)
     f.dst = pointer(dx)
